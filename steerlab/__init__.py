@@ -1,0 +1,72 @@
+"""steerlab opens a pretrained model, reads any activation, changes it, and proves what the change did."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Names are imported on first use, so that `import steerlab` costs next to nothing.
+_HOMES = {
+    "steerlab.activations": ("Activations",),
+    "steerlab.bases": ("PCA", "Basis", "Direction", "Subspace"),
+    "steerlab.comparing": ("Comparison",),
+    "steerlab.edits": (
+        *("Add", "Chain", "Clamp", "Edit", "Fn", "Mask", "Mean"),
+        *("Project", "RandomControl", "Remove", "Replace", "Scale", "Zero"),
+    ),
+    "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
+    "steerlab.loading": ("load",),
+    "steerlab.model": ("Model", "wrap"),
+    "steerlab.scope": ("Scope",),
+    "steerlab.sites": ("Site",),
+    "steerlab.tokens": ("TokenMap",),
+}
+_MODULES = ("families", "figures", "metrics")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted([*_HOME_OF, *_MODULES])
+
+if TYPE_CHECKING:
+    from steerlab.activations import Activations
+    from steerlab.bases import PCA, Basis, Direction, Subspace
+    from steerlab.comparing import Comparison
+    from steerlab.edits import (
+        Add,
+        Chain,
+        Clamp,
+        Edit,
+        Fn,
+        Mask,
+        Mean,
+        Project,
+        RandomControl,
+        Remove,
+        Replace,
+        Scale,
+        Zero,
+    )
+    from steerlab.errors import SteerlabError, SteerlabWarning
+    from steerlab.loading import load
+    from steerlab.model import Model, wrap
+    from steerlab.scope import Scope
+    from steerlab.sites import Site
+    from steerlab.tokens import TokenMap
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"steerlab.{name}")
+    else:
+        from steerlab.errors import nearest
+
+        raise AttributeError(f"steerlab has no {name!r}{nearest(name, __all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

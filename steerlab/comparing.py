@@ -1,0 +1,136 @@
+"""Base and edited side by side in one batch, so that the intervention is the only difference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from steerlab.edits import Edit, RandomControl, Scoped
+from steerlab.errors import SteerlabError
+from steerlab.intervention import Intervention
+from steerlab.layouts import first_tensor
+from steerlab.numerics.divergence import kl_last, relative_change
+from steerlab.receipts import Receipt
+
+Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """An effect beside what it must exceed to mean something.
+
+    Attributes
+    ----------
+    effect : Tensor
+        Metric between base and edited rows, ``[row]``.
+    floor : Tensor
+        The same between two copies of the base in the batch: the noise of the arithmetic, ``[row]``.
+    controls : Tensor
+        The same for random changes of equal size at the same entries, ``[control, row]``.
+    base, edited : Tensor
+        Outputs ``[row, ...]``.
+    receipt : Receipt
+        What the edits did.
+    metric : str
+        Name of the metric.
+    """
+
+    effect: torch.Tensor
+    floor: torch.Tensor
+    controls: torch.Tensor
+    base: torch.Tensor
+    edited: torch.Tensor
+    receipt: Receipt
+    metric: str
+
+    @property
+    def stands_out(self) -> bool:
+        """Whether the mean effect exceeds the noise floor and every control."""
+        controls = self.controls.mean(1).max() if self.controls.numel() else self.effect.new_zeros(())
+        return bool(self.effect.mean() > self.floor.mean()) and bool(self.effect.mean() > controls)
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.metric}: effect {float(self.effect.mean()):.4g}, noise floor {float(self.floor.mean()):.2g}"
+        ]
+        if self.controls.numel():
+            means = self.controls.mean(1)
+            lines.append(
+                f"{len(means)} random controls of equal size: {float(means.mean()):.4g} "
+                f"({float(means.min()):.4g} to {float(means.max()):.4g})"
+            )
+        return "\n".join([*lines, str(self.receipt)])
+
+
+def controlled(intervention: Intervention, seed: int) -> dict:
+    """The same intervention with every edit replaced by a random one of equal size."""
+
+    def control(edit: Edit | Scoped) -> Edit | Scoped:
+        if isinstance(edit, Scoped):
+            return Scoped(RandomControl(edit.edit, seed), edit.scope)
+        return RandomControl(edit, seed)
+
+    return {
+        at: control(edits) if isinstance(edits, (Edit, Scoped)) else [control(edit) for edit in edits]
+        for at, edits in intervention.items()
+    }
+
+
+def can_be_controlled(intervention: Intervention) -> bool:
+    """Whether a random change of equal size makes sense: not for masks, whose size is infinite."""
+    edits = [e for each in intervention.values() for e in (each if isinstance(each, (list, tuple)) else [each])]
+    return not any((e.edit if isinstance(e, Scoped) else e).streams for e in edits)
+
+
+def repeated(kwargs: Mapping[str, Any], times: int) -> tuple[dict[str, Any], int]:
+    """Keyword arguments with every batched tensor repeated along its rows, and the number of rows."""
+    tensors = [value for value in kwargs.values() if isinstance(value, torch.Tensor) and value.ndim]
+    if not tensors:
+        raise SteerlabError("nothing to compare: the inputs hold no tensors")
+    rows = tensors[0].shape[0]
+    if any(tensor.shape[0] != rows for tensor in tensors):
+        raise SteerlabError(f"the inputs differ in their number of rows: {[t.shape[0] for t in tensors]}")
+    wide = {
+        name: torch.cat([value] * times) if isinstance(value, torch.Tensor) and value.ndim else value
+        for name, value in kwargs.items()
+    }
+    return wide, rows
+
+
+def main_output(output: Any, kwargs: Mapping[str, Any]) -> torch.Tensor:
+    """What a model is for: logits (at the last real token), embeddings or the last hidden state."""
+    for name in ("logits", "image_embeds", "text_embeds", "pooler_output", "last_hidden_state"):
+        tensor = getattr(output, name, None)
+        if isinstance(tensor, torch.Tensor):
+            break
+    else:
+        tensor = first_tensor(output)
+    mask = kwargs.get("attention_mask")
+    if isinstance(mask, torch.Tensor) and tensor.ndim == 3 and mask.shape == tensor.shape[:2]:
+        last = mask.shape[1] - 1 - mask.flip(1).long().argmax(dim=1)
+        return tensor[torch.arange(len(last), device=tensor.device), last]
+    return tensor[:, -1] if tensor.ndim == 3 and hasattr(output, "logits") else tensor
+
+
+def default_metric(output: Any) -> tuple[str, Metric]:
+    """KL for logits, relative change for everything else."""
+    if isinstance(getattr(output, "logits", None), torch.Tensor):
+        return "KL(base || edited)", kl_last
+    return "relative change", relative_change
+
+
+def per_row(metric: Metric, base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """The metric, checked to be one number a row."""
+    value = metric(base, other)
+    if not isinstance(value, torch.Tensor) or value.shape != base.shape[:1]:
+        shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise SteerlabError(f"a metric returns one number a row, [{base.shape[0]}], not {shape}")
+    return value
+
+
+def arms_of(count: int, rows: int) -> Sequence[slice]:
+    """The rows of each arm of a batch made by `repeated`."""
+    return [slice(i * rows, (i + 1) * rows) for i in range(count)]

@@ -1,0 +1,163 @@
+"""Edits put to work: from interventions to taps, with receipts and a clock, in one context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from steerlab import taps
+from steerlab.clock import Clock
+from steerlab.edits import Scoped
+from steerlab.errors import SteerlabError
+from steerlab.intervention import Intervention, Placed, placed
+from steerlab.points import Point, Points
+from steerlab.receipts import Entry, Receipt, note
+from steerlab.scope import Moment
+from steerlab.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """An intervention for some rows of the batch; None for all of them."""
+
+    intervention: Intervention
+    rows: slice | None = None
+
+
+class Editing:
+    """A context in which interventions act on every call of a model.
+
+    Parameters
+    ----------
+    points : Points
+        The model's sites.
+    clock : Clock
+        Who knows the tokens of a forward.
+    arms : sequence of Arm
+        What to do on which rows.
+    strict : bool
+        Whether an edit that never fires, or whose scope chooses nothing, is an error.
+    """
+
+    def __init__(self, points: Points, clock: Clock, arms: Sequence[Arm], *, strict: bool = True) -> None:
+        self._clock = clock
+        self._strict = strict
+        self._work: list[tuple[Arm, Placed]] = [
+            (arm, one) for arm in arms for one in placed(arm.intervention, points)
+        ]
+        self._installed: taps.Installed | None = None
+        self.receipt = Receipt()
+
+    def __enter__(self) -> Receipt:
+        if self._installed is not None:
+            raise SteerlabError("this context is entered already; make a new one with model.edit(...)")
+        self.receipt = Receipt()
+        listening = dict.fromkeys(p.tower for _, (_, p, edit) in self._work if edit.scope.needs_tokens)
+        listening = [prefix for prefix in listening if prefix in self._clock.towers]
+        installed = taps.install([self._tap(arm, *one) for arm, one in self._work])
+        try:
+            for prefix in listening:
+                installed.keep(self._clock.listen(prefix))
+        except BaseException:
+            installed.remove()
+            raise
+        self._installed = installed
+        return self.receipt
+
+    def __exit__(self, kind, fault, trace) -> None:
+        installed, self._installed = self._installed, None
+        installed.remove()
+        if kind is None and self._strict:
+            self.receipt.check()
+
+    def towers(self) -> set[str]:
+        """Prefixes of the towers that are edited."""
+        return {point.tower for _, (_, point, _) in self._work}
+
+    def _tap(self, arm: Arm, site: Site, point: Point, edit: Scoped) -> taps.Tap:
+        entry = Entry(site, repr(edit))
+        self.receipt.entries.append(entry)
+        return taps.Tap(point, change=change_at(site, point, edit, arm.rows, entry, self._clock))
+
+
+def change_at(
+    site: Site, point: Point, edit: Scoped, rows: slice | None, entry: Entry, clock: Clock
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function from an activation to the edited one, for one edit at one site."""
+    axes, heads = chosen_axes(point.axes, site.select(point.heads))
+    finite = site.stream != "scores"
+    scope, pure, tower = edit.scope, edit.edit, point.tower
+    token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
+
+    def change(x: torch.Tensor) -> torch.Tensor:
+        try:
+            y = pure(x)
+        except SteerlabError as fact:
+            raise SteerlabError(f"{site}: {fact}") from None
+        except Exception as fault:
+            fault.add_note(f"in {pure!r} at {site}, on an activation {list(x.shape)} ({', '.join(axes)})")
+            raise
+        if y.shape != x.shape:
+            raise SteerlabError(f"{site}: {pure!r} returned {list(y.shape)} for an activation {list(x.shape)}")
+        if y.dtype is not x.dtype:
+            y = y.to(x.dtype)
+            entry.casts += 1
+        tokens = x.shape[0] if token_axis is None else x.shape[0] * x.shape[token_axis]
+        if not scope.everything:
+            y, tokens = blend(x, y, weights_at(x, rows), token_axis)
+        note(entry, x, y, tokens, finite)
+        return y
+
+    def weights_at(x: torch.Tensor, part: slice | None) -> torch.Tensor:
+        moment = clock.moment(tower) if scope.needs_tokens and tower in clock.towers else Moment()
+        if part is not None and moment.tokens is not None:
+            moment = replace(moment, tokens=moment.tokens.at_rows(part))
+        try:
+            return scope.weights(x.shape, axes, moment, x.device)
+        except SteerlabError as fact:
+            raise SteerlabError(f"{site}: {fact}") from None
+
+    change = change if heads is None else _at_heads(change, point.axes.index("head"), heads)
+    return change if rows is None else _at_rows(change, rows)
+
+
+def blend(
+    x: torch.Tensor, y: torch.Tensor, weight: torch.Tensor, token_axis: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """``x`` where the weight is 0, ``y`` where it is 1, ``x + w (y - x)`` between; and tokens chosen."""
+    axes = {0} if token_axis is None else {0, token_axis}
+    chosen = weight != 0
+    # entries of the batch and token axes, whichever of them the weight spells out
+    tokens = chosen.expand([x.shape[i] if i in axes else weight.shape[i] for i in range(x.ndim)])
+    others = [i for i in range(x.ndim) if i not in axes]
+    tokens = torch.count_nonzero(tokens.amax(dim=others) if others else tokens)
+    if weight.dtype == torch.bool:
+        return torch.where(weight, y, x), tokens
+    wide = torch.promote_types(x.dtype, torch.float32)
+    mixed = (x.to(wide) + weight.to(wide) * (y.to(wide) - x.to(wide))).to(x.dtype)
+    return torch.where(chosen, torch.where(weight == 1, y, mixed), x), tokens
+
+
+def chosen_axes(axes: tuple[str, ...], heads: int | list[int] | None) -> tuple[tuple[str, ...], int | list[int] | None]:
+    """The axes that remain after a choice of heads: one head drops its axis."""
+    return (tuple(a for a in axes if a != "head") if isinstance(heads, int) else axes), heads
+
+
+def _at_heads(change: Callable, axis: int, heads: int | list[int]) -> Callable:
+    def change_heads(x: torch.Tensor) -> torch.Tensor:
+        if isinstance(heads, int):
+            y = change(x.select(axis, heads))
+            return x.select_scatter(y, axis, heads)
+        index = torch.tensor(heads, device=x.device)
+        return x.index_copy(axis, index, change(x.index_select(axis, index)))
+
+    return change_heads
+
+
+def _at_rows(change: Callable, rows: slice) -> Callable:
+    def change_rows(x: torch.Tensor) -> torch.Tensor:
+        return x.slice_scatter(change(x[rows]), 0, rows.start, rows.stop)
+
+    return change_rows

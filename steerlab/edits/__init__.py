@@ -1,0 +1,32 @@
+"""Edits: pure changes of an activation, one small file a kind."""
+
+from steerlab.edits.add import Add
+from steerlab.edits.base import EDITS, Edit, Scoped
+from steerlab.edits.chain import Chain
+from steerlab.edits.clamp import Clamp
+from steerlab.edits.control import RandomControl
+from steerlab.edits.fn import Fn
+from steerlab.edits.mask import Mask
+from steerlab.edits.mean import Mean
+from steerlab.edits.project import Project, Remove
+from steerlab.edits.replace import Replace
+from steerlab.edits.scale import Scale
+from steerlab.edits.zero import Zero
+
+__all__ = [
+    "EDITS",
+    "Add",
+    "Chain",
+    "Clamp",
+    "Edit",
+    "Fn",
+    "Mask",
+    "Mean",
+    "Project",
+    "RandomControl",
+    "Remove",
+    "Replace",
+    "Scale",
+    "Scoped",
+    "Zero",
+]

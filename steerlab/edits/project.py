@@ -1,0 +1,59 @@
+"""Project and Remove: keep only what a basis explains, or only what it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from steerlab.bases.base import Basis
+from steerlab.edits.base import Edit, in_coordinates, wide
+from steerlab.errors import SteerlabError
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Project(Edit):
+    """``x -> decode(encode(x))``: what the basis does not explain is dropped, on purpose.
+
+    Parameters
+    ----------
+    basis : Basis
+        What to keep.
+    """
+
+    basis: Basis
+
+    def __post_init__(self) -> None:
+        _is_basis(self.basis, "Project")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``[..., dim]``."""
+        return self.basis.decode(self.basis.encode(wide(x))).to(x.dtype)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Remove(Edit):
+    """``x -> x - (decode(z) - decode(0))``: the coordinates go to zero, everything else is kept.
+
+    Parameters
+    ----------
+    basis : Basis
+        What to remove.
+    """
+
+    basis: Basis
+
+    def __post_init__(self) -> None:
+        _is_basis(self.basis, "Remove")
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        """Return ``[..., dim]``."""
+        return in_coordinates(x, self.basis, torch.zeros_like)
+
+
+def _is_basis(basis: object, edit: str) -> None:
+    if not isinstance(basis, Basis):
+        raise SteerlabError(
+            f"{edit} takes a basis, not {type(basis).__name__}; "
+            f"for one vector write {edit}(Direction(vector))"
+        )

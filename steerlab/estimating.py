@@ -1,0 +1,62 @@
+"""How much memory a read will take, from the inputs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from steerlab.errors import SteerlabError
+from steerlab.points import Point
+from steerlab.sites import Site
+from steerlab.tokens import TokenChoice, TokenMap
+
+Towers = Mapping[str, tuple[nn.Module, Callable[[Mapping[str, Any]], TokenMap | None]]]
+
+
+def bytes_needed(
+    found: tuple[tuple[Site, Point], ...],
+    towers: Towers,
+    kwargs: Mapping[str, Any],
+    tokens: TokenChoice | None,
+    dtype: torch.dtype | None,
+) -> int:
+    """Bytes of the activations of these sites on these inputs."""
+    total = 0
+    for site, point in found:
+        if site.is_module or point.tower not in towers:
+            raise SteerlabError(f"{site}: the size of this site is known only after a forward")
+        root, describe = towers[point.tower]
+        token_map = describe(kwargs)
+        if token_map is None:
+            raise SteerlabError(f"{site}: the inputs do not say how many tokens it has")
+        total += _numbers(site, point, token_map, _rows(kwargs), tokens) * _size_of(root, dtype)
+    return total
+
+
+def _numbers(site: Site, point: Point, token_map: TokenMap, rows: int, tokens: TokenChoice | None) -> int:
+    heads = site.select(point.heads) if site.heads else None
+    if point.layout.grid and token_map.count == 0:
+        raise SteerlabError(f"{site}: the inputs do not say how large the map is")
+    along = token_map.count
+    if tokens is not None and "token" in point.axes:
+        along = int(token_map.select(tokens).sum(dim=1)[0])
+    sizes = {"batch": rows, "token": along, "query": along, "key": along}
+    if heads is not None:
+        sizes["head"] = 1 if isinstance(heads, int) else len(heads)
+    numbers = 1
+    for axis, proved in zip(point.axes, point.shape, strict=True):
+        numbers *= sizes.get(axis, proved)
+    return numbers
+
+
+def _rows(kwargs: Mapping[str, Any]) -> int:
+    return next(v.shape[0] for v in kwargs.values() if isinstance(v, torch.Tensor) and v.ndim)
+
+
+def _size_of(root: nn.Module, dtype: torch.dtype | None) -> int:
+    """Bytes of one number of the stream."""
+    own = next((p.dtype for p in root.parameters() if p.is_floating_point()), torch.float32)
+    return (dtype or own).itemsize

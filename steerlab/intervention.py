@@ -1,0 +1,70 @@
+"""An intervention: a plain dict from sites to edits, read and checked once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from steerlab.edits import Edit, Scoped
+from steerlab.errors import SteerlabError
+from steerlab.points import Point, Points
+from steerlab.scope import Scope
+from steerlab.sites import Site
+
+Change = Edit | Scoped
+Intervention = Mapping[str | Site, Change | Iterable[Change]]
+Placed = tuple[Site, Point, Scoped]
+
+
+def placed(intervention: Intervention, points: Points) -> list[Placed]:
+    """Every concrete site of an intervention with its point and edit, in the order given."""
+    if not isinstance(intervention, Mapping):
+        raise SteerlabError(
+            f"an intervention is a dict of sites and edits, such as {{'blocks.3.heads.7': Zero()}}, "
+            f"not {type(intervention).__name__}"
+        )
+    if not intervention:
+        raise SteerlabError("the intervention is empty: name at least one site and its edit")
+    result: list[Placed] = []
+    for at, edits in intervention.items():
+        for site, point in points.find(at):
+            for edit in _as_list(at, edits):
+                result.append((site, point, _checked(site, point, edit)))
+    return result
+
+
+def _as_list(at: str | Site, edits: Any) -> list[Any]:
+    if isinstance(edits, (Edit, Scoped)):
+        return [edits]
+    if isinstance(edits, (list, tuple)) and edits:
+        return list(edits)
+    hint = f"; did you mean {edits.__name__}()?" if isinstance(edits, type) else ""
+    raise SteerlabError(f"{at}: {edits!r} is not an edit or a list of edits{hint}")
+
+
+def _checked(site: Site, point: Point, edit: Any) -> Scoped:
+    if isinstance(edit, Edit):
+        edit = Scoped(edit, Scope())
+    if not isinstance(edit, Scoped):
+        raise SteerlabError(f"{site}: {edit!r} is not an edit")
+    streams = edit.edit.streams
+    if streams and site.stream not in streams:
+        where = " or ".join(str(Site(site.place, stream, site.heads)) for stream in streams)
+        raise SteerlabError(f"{site}: {edit.edit!r} edits {' or '.join(streams)}; put it at {where}")
+    _refuse_compiled(site, point)
+    return edit
+
+
+def _refuse_compiled(site: Site, point: Point) -> None:
+    for module in point.above:
+        if module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule":
+            raise SteerlabError(
+                f"{site}: {type(point.module).__name__} is inside a compiled module, where torch silently skips "
+                "new hooks; use the model as it was before torch.compile"
+            )
+
+
+def refuse_compiled(found: Iterable[tuple[Site, Point]]) -> None:
+    """Refuse sites inside compiled modules, whose hooks torch would skip in silence."""
+    for site, point in found:
+        _refuse_compiled(site, point)

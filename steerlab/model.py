@@ -1,0 +1,298 @@
+"""The held model: the user's own object, its family, and the verbs on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from steerlab import comparing
+from steerlab.activations import Activations
+from steerlab.clock import Clock, parameter_names
+from steerlab.comparing import Comparison, Metric
+from steerlab.describing import Diagnosis, Places, diagnose, tree
+from steerlab.editing import Arm, Editing
+from steerlab.estimating import bytes_needed
+from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.families import FAMILIES, Family, family_of
+from steerlab.foreign import unwrapped
+from steerlab.intervention import Intervention
+from steerlab.proof import prove
+from steerlab.reading import Reading, Selection, capture
+from steerlab.sites import Site
+from steerlab.tokens import TokenChoice
+
+
+class Model:
+    """A model that is held, never subclassed or copied; made by `steerlab.load` and `steerlab.wrap`.
+
+    Printing it shows its sites. Interventions reach every call of the user's own object.
+
+    Attributes
+    ----------
+    module : nn.Module or pipeline
+        The user's object.
+    family : Family
+        The row that describes it.
+    processor : object
+        Tokenizer or image processor, where there is one.
+    """
+
+    def __init__(self, module: Any, family: Family, processor: Any) -> None:
+        self.module, self.family, self.processor = module, family, processor
+        self._points, self._roots = prove(module, family)
+        self._is_pipeline = not isinstance(module, nn.Module)
+
+    def sites(self, at: str | Iterable[str] = "**.*") -> list[Site]:
+        """Every site that `at` names, in the model's order."""
+        return [site for site, _ in self._points.find(at)]
+
+    def heads(self, at: str = "**.heads") -> list[Site]:
+        """Every single head at the matching ``heads`` sites, as sites."""
+        return [
+            Site(site.place, site.stream, str(head))
+            for site, point in self._points.find(at)
+            for head in range(point.heads)
+        ]
+
+    def site(self, at: str) -> Site:
+        """One site, checked against the model."""
+        found = self._points.find(at)
+        if len(found) != 1:
+            raise SteerlabError(f"{at} names {len(found)} sites; use sites()")
+        return found[0][0]
+
+    @property
+    def blocks(self) -> Places:
+        """Blocks by number, for ``model.blocks[3].heads[7]``."""
+        return Places("blocks", self._points)
+
+    def __getattr__(self, name: str) -> Places:
+        towers = [prefix for prefix in self.__dict__.get("_roots", {}) if prefix]
+        if name in towers:
+            return Places(name, self._points)
+        raise AttributeError(
+            f"{type(self).__name__} has no attribute {name!r}{nearest(name, [*towers, *dir(type(self))])}"
+        )
+
+    def capture(
+        self,
+        inputs: Any,
+        at: str | Site | Iterable[str | Site],
+        *,
+        tokens: TokenChoice | None = None,
+        dtype: torch.dtype | None = None,
+        limit: int | None = None,
+    ) -> Activations:
+        """Read sites in one forward, which ends after the last of them.
+
+        Parameters
+        ----------
+        inputs : object
+            Text, images, tensors or keyword arguments of the model.
+        at : site or list of sites
+            What to read, wildcards included.
+        tokens : optional
+            Tokens to keep, as in a scope; chosen before anything is stored.
+        dtype : torch.dtype, optional
+            What to store in; the model's own by default.
+        limit : int, optional
+            Most bytes to keep; more is refused before the forward.
+
+        Returns
+        -------
+        Activations
+            Without gradients; use `read` around your own call to keep them.
+        """
+        kwargs = self._prepared(inputs)
+        if limit is not None:
+            needed = self.memory_estimate(kwargs, at, tokens=tokens, dtype=dtype)
+            if needed > limit:
+                raise SteerlabError(f"reading {at} needs {needed:,} bytes, more than the limit of {limit:,}")
+        found = self._points.find(at)
+        reading = Reading(found, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
+        reads = [point.fires for _, point in found]
+        # accelerate's offload hooks would not run after a forward that ended early
+        stop = 0 if self._is_pipeline or 0 in reads or hasattr(self.module, "_hf_hook") else sum(reads)
+        run, kwargs = self._entrance({point.tower for _, point in found}, kwargs)
+        return capture(reading, run, kwargs, stop_after=stop)
+
+    def stream(
+        self,
+        batches: Iterable[Any],
+        at: str | Site | Iterable[str | Site],
+        *,
+        tokens: TokenChoice | None = None,
+        dtype: torch.dtype | None = None,
+        progress: bool = True,
+    ) -> Iterator[Activations]:
+        """Read sites batch by batch; nothing stays on the model between two batches."""
+        from tqdm.auto import tqdm
+
+        for batch in tqdm(batches, desc="reading", disable=None if progress else True):
+            yield self.capture(batch, at, tokens=tokens, dtype=dtype)
+
+    def read(self, at: str | Site | Iterable[str | Site], *, every: bool = False) -> Reading:
+        """A context that reads sites in your own calls; ``every=True`` keeps every fire.
+
+        Gradients flow through what is read.
+        """
+        return Reading(self._points.find(at), self._clock(), Selection(), every=every)
+
+    def edit(self, intervention: Intervention, *, strict: bool = True) -> Editing:
+        """A context in which the intervention acts on every call; gives the receipt.
+
+        With ``strict`` an edit that never fires, or whose scope chooses nothing, is an error at the end.
+        """
+        return Editing(self._points, self._clock(), [Arm(intervention)], strict=strict)
+
+    def logits(self, inputs: Any) -> torch.Tensor:
+        """Logits ``[batch, token, vocabulary]`` or ``[batch, class]``, without gradients."""
+        with torch.no_grad():
+            output = self.module(**self._prepared(inputs))
+        if getattr(output, "logits", None) is None:
+            raise SteerlabError(f"{type(self.module).__name__} gives no logits, but {type(output).__name__}")
+        return output.logits
+
+    def compare(
+        self, inputs: Any, intervention: Intervention, *, metric: Metric | None = None, controls: int = 4
+    ) -> Comparison:
+        """Base and edited in one batch of equal shapes, beside the noise floor and random controls.
+
+        Parameters
+        ----------
+        inputs : object
+            As for `capture`; each row is compared with its own base.
+        intervention : dict
+            Sites and edits.
+        metric : callable, optional
+            ``(base, edited) -> [row]``; KL for logits, else the relative change of the output.
+        controls : int
+            Random changes of equal size to compare with; masks have none.
+        """
+        controls = controls if comparing.can_be_controlled(intervention) else 0
+        arms = [comparing.controlled(intervention, seed) for seed in range(controls)]
+        outputs, receipt, rows = self._run_arms(inputs, [None, None, intervention, *arms])
+        tensor, kwargs, raw = outputs
+        name, default = comparing.default_metric(raw)
+        name, metric = (getattr(metric, "__name__", "metric"), metric) if metric else (name, default)
+        parts = tensor.split(rows)
+        values = [comparing.per_row(metric, parts[0], part) for part in parts[1:]]
+        edits = len(receipt) // (1 + controls)
+        receipt.entries = receipt.entries[:edits]
+        return Comparison(
+            effect=values[1],
+            floor=values[0],
+            controls=torch.stack(values[2:]) if controls else values[0].new_zeros(0, rows),
+            base=parts[0],
+            edited=parts[2],
+            receipt=receipt,
+            metric=name,
+        )
+
+    def sweep(
+        self,
+        inputs: Any,
+        interventions: Sequence[Intervention],
+        *,
+        metric: Metric | None = None,
+        batch: int = 8,
+        progress: bool = True,
+    ) -> torch.Tensor:
+        """The effect of each intervention, ``[intervention, row]``; `batch` of them share a forward."""
+        from tqdm.auto import tqdm
+
+        effects = []
+        for start in tqdm(range(0, len(interventions), batch), desc="sweep", disable=None if progress else True):
+            arms = [None, *interventions[start : start + batch]]
+            (tensor, _, raw), _, rows = self._run_arms(inputs, arms)
+            chosen = metric or comparing.default_metric(raw)[1]
+            parts = tensor.split(rows)
+            effects += [comparing.per_row(chosen, parts[0], part) for part in parts[1:]]
+        if not effects:
+            raise SteerlabError("nothing to sweep: the list of interventions is empty")
+        return torch.stack(effects)
+
+    def memory_estimate(
+        self,
+        inputs: Any,
+        at: str | Site | Iterable[str | Site],
+        *,
+        tokens: TokenChoice | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> int:
+        """Bytes that `capture` would keep, computed without running the model."""
+        found = self._points.find(at)
+        return bytes_needed(found, self._clock().towers, self._prepared(inputs), tokens, dtype)
+
+    def doctor(self) -> Diagnosis:
+        """What is covered, what was refused and why, who else hooks the model, and how it runs."""
+        return diagnose(self.module, self.family, self._points)
+
+    def __repr__(self) -> str:
+        return tree(self.module, self.family, self._points)
+
+    def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> tuple:
+        """One forward whose batch holds the inputs once for each arm."""
+        kwargs, rows = comparing.repeated(self._prepared(inputs), len(arms))
+        spans = comparing.arms_of(len(arms), rows)
+        work = [Arm(arm, span) for arm, span in zip(arms, spans, strict=True) if arm is not None]
+        editing = Editing(self._points, self._clock(), work)
+        run, kwargs = self._entrance(editing.towers(), kwargs)
+        with editing as receipt, torch.no_grad():
+            raw = run(**kwargs)
+        return (comparing.main_output(raw, kwargs), kwargs, raw), receipt, rows
+
+    def _clock(self) -> Clock:
+        def described(prefix: str, root: nn.Module):
+            describe = self.family.towers[prefix].tokens
+            return root, lambda inputs: describe(root, inputs, self.processor)
+
+        return Clock({prefix: described(prefix, root) for prefix, root in self._roots.items()})
+
+    def _prepared(self, inputs: Any) -> dict[str, Any]:
+        return self.family.prepare(inputs, self.processor, self.module)
+
+    def _entrance(self, towers: set[str], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """What to call for these towers: the model, or the one tower that is asked for."""
+        entrance = self.family.entrances.get(next(iter(towers))) if len(towers) == 1 else None
+        if entrance is not None:
+            run = getattr(self.module, entrance)
+            return run, {name: value for name, value in kwargs.items() if name in parameter_names(run)}
+        return self.module, kwargs
+
+
+def wrap(model: Any, processor: Any = None, *, family: Family | str | None = None) -> Model:
+    """Hold a model that you have.
+
+    Parameters
+    ----------
+    model : nn.Module, diffusers pipeline or nnsight model
+        Used as it is; nothing of it is copied or replaced.
+    processor : object, optional
+        Tokenizer or image processor, for text and images as inputs and for ``"word:..."``.
+    family : Family or str, optional
+        The row to use; found by the model's type otherwise. ``"plain"`` opens any module by paths.
+
+    Examples
+    --------
+    >>> model = wrap(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    >>> model.capture(torch.zeros(1, 2), at="module:0")["module:0"].shape
+    torch.Size([1, 2])
+    """
+    module, processor = unwrapped(model, processor)
+    if isinstance(family, str):
+        family = FAMILIES[family]
+    if family is None:
+        family = family_of(module)
+    if family is None:
+        if not isinstance(module, nn.Module):
+            raise SteerlabError(
+                f"cannot wrap {type(model).__name__}: give an nn.Module, a diffusers pipeline "
+                f"({listing(name for f in FAMILIES.values() for name in f.types if 'Pipeline' in name)}) "
+                "or an nnsight model"
+            )
+        family = FAMILIES["plain"]
+    return Model(module, family, processor)

@@ -1,0 +1,136 @@
+"""What an intervention did in a run: fired where, on how much, and how far it moved the stream."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+
+from steerlab.errors import SteerlabError, SteerlabWarning
+from steerlab.sites import Site
+
+
+@dataclass(eq=False)
+class Entry:
+    """One edit at one site.
+
+    Attributes
+    ----------
+    site, edit : Site, str
+        Where, and what.
+    fires : int
+        How often the site fired.
+    rows, tokens : int
+        Rows of the largest batch; entries along the token axis that the scope chose, over all fires.
+    casts : int
+        How often the edit returned another dtype, which was cast back to the stream's.
+    dtype : str
+        The stream's dtype.
+    """
+
+    site: Site
+    edit: str
+    fires: int = 0
+    rows: int = 0
+    casts: int = 0
+    dtype: str = ""
+    _tokens: torch.Tensor | int = 0
+    _moved: torch.Tensor | float = 0.0
+    _size: torch.Tensor | float = 0.0
+    _changed: torch.Tensor | int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Entries along the token axis that the scope chose, over all fires."""
+        return int(self._tokens)
+
+    @property
+    def changed(self) -> int:
+        """Numbers that differ from before, over all fires."""
+        return int(self._changed)
+
+    @property
+    def relative(self) -> float:
+        """``||Δ|| / ||x||`` over all fires; NaN where the site never fired."""
+        size = float(self._size)
+        return float(self._moved) ** 0.5 / size**0.5 if size else float("nan")
+
+    def __str__(self) -> str:
+        return (
+            f"{self.site!s:32} {self.edit:40} fired {self.fires}, rows {self.rows}, tokens {self.tokens}, "
+            f"|Δ|/|x| {self.relative:.3g}, {self.dtype}{f', {self.casts} casts' if self.casts else ''}"
+        )
+
+
+@dataclass(eq=False)
+class Receipt:
+    """The entries of one run or context, in the order in which the edits were listed."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, site: str | Site) -> Entry:
+        """The first entry at a site."""
+        wanted = Site.parse(site)
+        for entry in self.entries:
+            if entry.site == wanted:
+                return entry
+        raise SteerlabError(f"no edit at {wanted}; this receipt has {', '.join(str(e.site) for e in self)}")
+
+    def check(self) -> None:
+        """Refuse edits that never fired, chose nothing or made NaN; warn of those that changed nothing."""
+        for entry in self.entries:
+            if not entry.fires:
+                raise SteerlabError(
+                    f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does it "
+                    "reach this site? (strict=False accepts this)"
+                )
+            if not entry.tokens:
+                raise SteerlabError(
+                    f"{entry.site}: the scope of {entry.edit} chose nothing in {entry.fires} fires "
+                    "(strict=False accepts this)"
+                )
+            if entry.relative != entry.relative or entry.relative == float("inf"):
+                raise SteerlabError(f"{entry.site}: {entry.edit} made values that are NaN or infinite")
+        idle = [f"{entry.site}: {entry.edit}" for entry in self.entries if not entry.changed]
+        if idle:
+            warnings.warn(f"changed nothing: {'; '.join(idle)}", SteerlabWarning, stacklevel=3)
+
+    def __str__(self) -> str:
+        return "\n".join(str(entry) for entry in self.entries) or "no edits"
+
+
+def note(entry: Entry, x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | int, finite: bool) -> None:
+    """Add one fire to an entry; nothing is moved off the device.
+
+    Parameters
+    ----------
+    entry : Entry
+        The entry to add to.
+    x, y : Tensor
+        The activation before and after.
+    tokens : Tensor or int
+        How many entries along the token axis the scope chose.
+    finite : bool
+        False at scores, where masked entries are infinite and left out of the norms.
+    """
+    x, y = x.detach(), y.detach()
+    moved = (y - x).float()
+    size = x.float()
+    if not finite:
+        moved = moved.nan_to_num(0.0, 0.0, 0.0)
+        size = size.nan_to_num(0.0, 0.0, 0.0)
+    entry.fires += 1
+    entry.rows = max(entry.rows, x.shape[0])
+    entry.dtype = str(x.dtype)[6:]
+    entry._tokens = entry._tokens + tokens
+    entry._moved = entry._moved + torch.linalg.vector_norm(moved).square()
+    entry._size = entry._size + torch.linalg.vector_norm(size).square()
+    entry._changed = entry._changed + torch.count_nonzero(y != x)

@@ -1,0 +1,274 @@
+"""Taps: the only file that registers torch hooks. Installed in scopes, removed in reverse, always.
+
+Edits go before every other hook of a module, so that whoever listens there (transformers' own recorders,
+the user) sees the edited value; reads go behind them, so that they see what really goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from steerlab import attention
+from steerlab.layouts import first_tensor, with_first
+from steerlab.points import Point
+
+Stash = dict[nn.Module, Any]
+
+
+class Stop(Exception):  # noqa: N818  not an error: it ends a forward whose rest nobody needs
+    """Ends a forward after the last read; never seen outside of `steerlab`."""
+
+
+class Countdown:
+    """Reads still missing; the one that makes it zero ends the forward."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+class Tap:
+    """One thing to do at one point: change the activation, or store it.
+
+    Parameters
+    ----------
+    point : Point
+        Where.
+    change : callable, optional
+        From an activation to the new one; returning its argument means no change.
+    store : callable, optional
+        Called with the activation as it is after every change.
+    """
+
+    __slots__ = ("change", "plain", "point", "stash", "store")
+
+    def __init__(
+        self,
+        point: Point,
+        *,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        store: Callable[[torch.Tensor], Any] | None = None,
+    ) -> None:
+        self.point, self.change, self.store = point, change, store
+        self.plain = point.layout.plain
+        self.stash: Stash = {}
+
+    def run(self, raw: torch.Tensor) -> torch.Tensor:
+        """Act on a raw tensor and return it, or the tensor to put in its place."""
+        point = self.point
+        anchor = None if point.anchor is None else self.stash[point.anchor]
+        x = point.layout.unpack(raw, anchor)
+        if self.store is not None:
+            self.store(x)
+            return raw
+        y = self.change(x)
+        return raw if y is x else point.layout.pack(raw, anchor, x, y)
+
+
+class Installed:
+    """The handles of one scope. `remove` takes them off in reverse order and may be called twice."""
+
+    __slots__ = ("_removers", "stash")
+
+    def __init__(self) -> None:
+        self._removers: list[Callable[[], None]] = []
+        self.stash: Stash = {}
+
+    def keep(self, remover: Callable[[], None]) -> None:
+        """Remember how to undo one installation."""
+        self._removers.append(remover)
+
+    def remove(self) -> None:
+        """Undo everything."""
+        while self._removers:
+            self._removers.pop()()
+        self.stash.clear()
+
+
+def install(taps: Sequence[Tap], countdown: Countdown | None = None) -> Installed:
+    """Put taps on their modules; a failure half-way leaves nothing behind.
+
+    Changes at one module act in the order of installation, which is the order of the contexts and of the
+    list. `countdown` is lowered by every read.
+    """
+    installed = Installed()
+    countdown = countdown or Countdown(0)
+    keep = installed._removers.append
+    try:
+        for tap in taps:
+            point = tap.point
+            if point.anchor is not None or point.projected is not None:
+                tap.stash = installed.stash
+                _remember(installed, point)
+            if point.projected is not None:
+                keep(_change(_counted(tap, countdown)))
+            elif point.side not in ("input", "output"):
+                keep(attention.install(point.module, _counted(tap, countdown)))
+            elif tap.change is not None:
+                keep(_change(tap))
+            elif point.side == "output":
+                hook = _read_plainly(tap.store, countdown) if tap.plain else _read(tap, countdown)
+                keep(point.module.register_forward_hook(hook).remove)
+            else:
+                keep(point.module.register_forward_pre_hook(_read_input(tap, countdown), with_kwargs=True).remove)
+    except BaseException:
+        installed.remove()
+        raise
+    return installed
+
+
+def before(module: nn.Module, look: Callable[[tuple, dict], None]) -> Callable[[], None]:
+    """Call ``look(args, kwargs)`` before every forward of `module`; returns the remover."""
+    return module.register_forward_pre_hook(lambda _, args, kwargs: look(args, kwargs), with_kwargs=True).remove
+
+
+def after(module: nn.Module, look: Callable[[tuple, dict, Any], None]) -> Callable[[], None]:
+    """Call ``look(args, kwargs, output)`` after every forward of `module`; returns the remover."""
+    return module.register_forward_hook(
+        lambda _, args, kwargs, output: look(args, kwargs, output), with_kwargs=True
+    ).remove
+
+
+def hooks_on(module: nn.Module) -> list[str]:
+    """Names of the forward hooks on `module`, whoever registered them."""
+    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    return [f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', repr(hook))}" for hook in hooks]
+
+
+def _read_plainly(store: Callable[[torch.Tensor], Any], countdown: Countdown) -> Callable:
+    def read(module, args, output):
+        store(output if isinstance(output, torch.Tensor) else first_tensor(output))
+        countdown.left -= 1
+        if not countdown.left:
+            raise Stop
+
+    return read
+
+
+def _read(tap: Tap, countdown: Countdown) -> Callable:
+    def read(module, args, output):
+        tap.run(first_tensor(output))
+        countdown.left -= 1
+        if not countdown.left:
+            raise Stop
+
+    return read
+
+
+def _read_input(tap: Tap, countdown: Countdown) -> Callable:
+    def read(module, args, kwargs):
+        tap.run(_given(args, kwargs))
+        countdown.left -= 1
+        if not countdown.left:
+            raise Stop
+
+    return read
+
+
+def _counted(tap: Tap, countdown: Countdown) -> Tap:
+    """A tap of the attention seam that lowers the countdown when it stores."""
+    if tap.store is None:
+        return tap
+
+    def store(x: torch.Tensor) -> None:
+        tap.store(x)
+        countdown.left -= 1
+        if not countdown.left:
+            raise Stop
+
+    counted = Tap(tap.point, store=store)
+    counted.stash = tap.stash
+    return counted
+
+
+def _given(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
+    """The stream that a module is given: its first argument, by place or by name."""
+    return first_tensor(args[0] if args else next(iter(kwargs.values())))
+
+
+class _Line:
+    """The changes at one side of one module, in the order of installation, behind a single hook."""
+
+    __slots__ = ("handle", "inner", "key", "taps")
+
+    def __init__(self, module: nn.Module, side: str) -> None:
+        self.key, self.taps = (module, side), []
+        # scores and patterns of projected attention act where its heads leave, before the heads do
+        self.inner: list[Tap] = []
+        if side == "output":
+            self.handle = module.register_forward_hook(self.after, prepend=True)
+        else:
+            self.handle = module.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True)
+
+    def after(self, module, args, output):
+        raw = output if isinstance(output, torch.Tensor) else first_tensor(output)
+        new = raw
+        for tap in self.taps:
+            new = tap.change(new) if tap.plain else tap.run(new)
+        if new is raw:
+            return None
+        return new if raw is output else with_first(output, new)
+
+    def before(self, module, args, kwargs):
+        raw = _given(args, kwargs)
+        new = attention.run_projected(self.inner, raw) if self.inner else raw
+        for tap in self.taps:
+            new = tap.change(new) if tap.plain else tap.run(new)
+        if new is raw:
+            return None
+        if args:
+            return (with_first(args[0], new), *args[1:]), kwargs
+        name = next(iter(kwargs))
+        return args, {**kwargs, name: with_first(kwargs[name], new)}
+
+
+_LINES: dict[tuple[nn.Module, str], _Line] = {}
+
+
+def _change(tap: Tap) -> Callable[[], None]:
+    """Add a tap to its module's line; returns the remover."""
+    point = tap.point
+    key = (point.module, point.side) if point.projected is None else (point.projected.out, "input")
+    line = _LINES.get(key)
+    if line is None:
+        line = _LINES[key] = _Line(*key)
+    taps = line.taps if point.projected is None else line.inner
+    taps.append(tap)
+
+    def remove() -> None:
+        taps.remove(tap)
+        if not line.taps and not line.inner:
+            line.handle.remove()
+            del _LINES[line.key]
+
+    return remove
+
+
+def _remember(installed: Installed, point: Point) -> None:
+    """Keep what a relative, flat or projected point needs from elsewhere in the block."""
+    stash = installed.stash
+
+    def given_to(module, args, kwargs):
+        stash[module] = _given(args, kwargs)
+
+    def arguments_of(module, args, kwargs):
+        stash[module] = kwargs
+
+    def gave(module, args, output):
+        stash[module] = first_tensor(output)
+
+    if point.anchor is not None and point.anchor not in stash:
+        stash[point.anchor] = None
+        installed.keep(point.anchor.register_forward_pre_hook(given_to, with_kwargs=True).remove)
+    projected = point.projected
+    if projected is not None and projected.module not in stash:
+        stash[projected.module] = {}
+        installed.keep(projected.module.register_forward_pre_hook(arguments_of, with_kwargs=True).remove)
+        for source in projected.modules():
+            installed.keep(source.register_forward_hook(gave).remove)
