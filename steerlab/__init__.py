@@ -26,9 +26,41 @@ _HOMES = {
 _MODULES = ("families", "figures", "metrics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted([*_HOME_OF, *_MODULES])
+__all__ = [
+    "PCA",
+    "Activations",
+    "Add",
+    "Basis",
+    "Chain",
+    "Clamp",
+    "Comparison",
+    "Direction",
+    "Edit",
+    "Fn",
+    "Mask",
+    "Mean",
+    "Model",
+    "Project",
+    "RandomControl",
+    "Remove",
+    "Replace",
+    "Scale",
+    "Scope",
+    "Site",
+    "SteerlabError",
+    "SteerlabWarning",
+    "Subspace",
+    "TokenMap",
+    "Zero",
+    "families",
+    "figures",
+    "load",
+    "metrics",
+    "wrap",
+]
 
 if TYPE_CHECKING:
+    from steerlab import families, figures, metrics
     from steerlab.activations import Activations
     from steerlab.bases import PCA, Basis, Direction, Subspace
     from steerlab.comparing import Comparison

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,9 +18,7 @@ from torch import nn
 from steerlab.errors import SteerlabError
 from steerlab.layouts import Layout
 from steerlab.numerics.attention import attention_pattern, attention_scores, mix_values
-
-if TYPE_CHECKING:
-    from steerlab.taps import Tap
+from steerlab.points import Tap
 
 
 def uses_table(module: nn.Module) -> bool:

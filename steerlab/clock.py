@@ -6,7 +6,6 @@ steps and guidance branches have their place in `steerlab.scope.Moment`; here th
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,9 +14,30 @@ from torch import nn
 
 from steerlab import taps
 from steerlab.scope import Moment
+from steerlab.signatures import parameter_names
 from steerlab.tokens import TokenMap
 
 Describe = Callable[[Mapping[str, Any]], TokenMap | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Entrance:
+    """Where the inputs of a tower come by.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module that is given the inputs.
+    describe : callable
+        From the inputs by name to a token map.
+    """
+
+    module: nn.Module
+    describe: Describe
+    names: list[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", parameter_names(self.module.forward))
 
 
 @dataclass(eq=False)
@@ -27,37 +47,31 @@ class Clock:
     Parameters
     ----------
     towers : mapping
-        Tower prefix -> (module whose inputs describe the tokens, function from inputs to a token map).
+        Tower prefix -> its entrance.
     """
 
-    towers: Mapping[str, tuple[nn.Module, Describe]]
+    towers: Mapping[str, Entrance]
     _now: dict[str, Moment] = field(default_factory=dict)
     _inputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _count: dict[str, int] = field(default_factory=dict)
 
     def listen(self, prefix: str) -> Callable[[], None]:
         """Follow one tower; returns the remover."""
-        module, _ = self.towers[prefix]
-        names = parameter_names(module.forward)
+        entrance = self.towers[prefix]
+        names = entrance.names
 
         def look(args: tuple, kwargs: dict) -> None:
             self._inputs[prefix] = {**dict(zip(names, args, strict=False)), **kwargs}
             self._now.pop(prefix, None)
             self._count[prefix] = self._count.get(prefix, -1) + 1
 
-        remove = taps.before(module, look)
+        remove = taps.before(entrance.module, look)
         return lambda: (remove(), self._inputs.clear(), self._now.clear()) and None
 
     def moment(self, prefix: str) -> Moment:
         """Where the tower's current forward stands; described once a forward, on first need."""
         if prefix not in self._now:
             inputs = self._inputs.get(prefix)
-            tokens = None if inputs is None else self.towers[prefix][1](inputs)
+            tokens = None if inputs is None else self.towers[prefix].describe(inputs)
             self._now[prefix] = Moment(tokens, self._count.get(prefix, 0))
         return self._now[prefix]
-
-
-def parameter_names(function: Callable) -> list[str]:
-    """Names of the positional parameters of a function."""
-    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return [name for name, p in inspect.signature(function).parameters.items() if p.kind in kinds]

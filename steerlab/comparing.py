@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,17 @@ from steerlab.layouts import first_tensor
 from steerlab.numerics.divergence import kl_last, relative_change
 from steerlab.receipts import Receipt
 
+
+class Outcome(NamedTuple):
+    """One forward whose batch held the inputs once for each arm."""
+
+    tensor: torch.Tensor
+    output: Any
+    receipt: Receipt
+    rows: int
+
+
+RunArms = Callable[[Sequence[Intervention | None]], Outcome]
 Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -63,6 +74,43 @@ class Comparison:
                 f"({float(means.min()):.4g} to {float(means.max()):.4g})"
             )
         return "\n".join([*lines, str(self.receipt)])
+
+
+def compare(run: RunArms, intervention: Intervention, metric: Metric | None, controls: int) -> Comparison:
+    """Run base, base again, edited and controls as one batch, and measure each against the first."""
+    controls = controls if can_be_controlled(intervention) else 0
+    outcome = run([None, None, intervention, *(controlled(intervention, seed) for seed in range(controls))])
+    name, default = default_metric(outcome.output)
+    name = getattr(metric, "__name__", "metric") if metric else name
+    parts = outcome.tensor.split(outcome.rows)
+    values = [per_row(metric or default, parts[0], part) for part in parts[1:]]
+    receipt = outcome.receipt
+    return Comparison(
+        effect=values[1],
+        floor=values[0],
+        controls=torch.stack(values[2:]) if controls else values[0].new_zeros(0, outcome.rows),
+        base=parts[0],
+        edited=parts[2],
+        receipt=Receipt(receipt.entries[: len(receipt) // (1 + controls)]),
+        metric=name,
+    )
+
+
+def sweep(
+    run: RunArms, interventions: Sequence[Intervention], metric: Metric | None, batch: int, progress: bool
+) -> torch.Tensor:
+    """Run interventions as arms, `batch` of them in a forward; effects ``[intervention, row]``."""
+    from tqdm.auto import tqdm
+
+    if not interventions:
+        raise SteerlabError("nothing to sweep: the list of interventions is empty")
+    effects = []
+    for start in tqdm(range(0, len(interventions), batch), desc="sweep", disable=None if progress else True):
+        outcome = run([None, *interventions[start : start + batch]])
+        chosen = metric or default_metric(outcome.output)[1]
+        parts = outcome.tensor.split(outcome.rows)
+        effects += [per_row(chosen, parts[0], part) for part in parts[1:]]
+    return torch.stack(effects)
 
 
 def controlled(intervention: Intervention, seed: int) -> dict:

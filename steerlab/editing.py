@@ -90,6 +90,7 @@ def change_at(
     finite = site.stream != "scores"
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
+    everything, clocked = scope.everything, scope.needs_tokens and tower in clock.towers
 
     def change(x: torch.Tensor) -> torch.Tensor:
         try:
@@ -105,13 +106,13 @@ def change_at(
             y = y.to(x.dtype)
             entry.casts += 1
         tokens = x.shape[0] if token_axis is None else x.shape[0] * x.shape[token_axis]
-        if not scope.everything:
+        if not everything:
             y, tokens = blend(x, y, weights_at(x, rows), token_axis)
         note(entry, x, y, tokens, finite)
         return y
 
     def weights_at(x: torch.Tensor, part: slice | None) -> torch.Tensor:
-        moment = clock.moment(tower) if scope.needs_tokens and tower in clock.towers else Moment()
+        moment = clock.moment(tower) if clocked else Moment()
         if part is not None and moment.tokens is not None:
             moment = replace(moment, tokens=moment.tokens.at_rows(part))
         try:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
+from steerlab.clock import Entrance
 from steerlab.errors import SteerlabError
 from steerlab.points import Point
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
 
-Towers = Mapping[str, tuple[nn.Module, Callable[[Mapping[str, Any]], TokenMap | None]]]
-
-
 def bytes_needed(
     found: tuple[tuple[Site, Point], ...],
-    towers: Towers,
+    towers: Mapping[str, Entrance],
     kwargs: Mapping[str, Any],
     tokens: TokenChoice | None,
     dtype: torch.dtype | None,
@@ -28,11 +26,11 @@ def bytes_needed(
     for site, point in found:
         if site.is_module or point.tower not in towers:
             raise SteerlabError(f"{site}: the size of this site is known only after a forward")
-        root, describe = towers[point.tower]
-        token_map = describe(kwargs)
+        entrance = towers[point.tower]
+        token_map = entrance.describe(kwargs)
         if token_map is None:
             raise SteerlabError(f"{site}: the inputs do not say how many tokens it has")
-        total += _numbers(site, point, token_map, _rows(kwargs), tokens) * _size_of(root, dtype)
+        total += _numbers(site, point, token_map, _rows(kwargs), tokens) * _size_of(entrance.module, dtype)
     return total
 
 

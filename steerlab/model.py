@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import nn
 
 from steerlab import comparing
 from steerlab.activations import Activations
-from steerlab.clock import Clock, parameter_names
+from steerlab.clock import Clock, Entrance
 from steerlab.comparing import Comparison, Metric
 from steerlab.describing import Diagnosis, Places, diagnose, tree
 from steerlab.editing import Arm, Editing
@@ -20,7 +20,8 @@ from steerlab.families import FAMILIES, Family, family_of
 from steerlab.foreign import unwrapped
 from steerlab.intervention import Intervention
 from steerlab.proof import prove
-from steerlab.reading import Reading, Selection, capture
+from steerlab.reading import Plan, Reading, Selection, capture
+from steerlab.signatures import parameter_names
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice
 
@@ -43,6 +44,8 @@ class Model:
     def __init__(self, module: Any, family: Family, processor: Any) -> None:
         self.module, self.family, self.processor = module, family, processor
         self._points, self._roots = prove(module, family)
+        self._entrances = {prefix: self._entrance_of(prefix, root) for prefix, root in self._roots.items()}
+        self._plans: dict[Any, Plan] = {}
         self._is_pipeline = not isinstance(module, nn.Module)
 
     def sites(self, at: str | Iterable[str] = "**.*") -> list[Site]:
@@ -111,13 +114,12 @@ class Model:
             needed = self.memory_estimate(kwargs, at, tokens=tokens, dtype=dtype)
             if needed > limit:
                 raise SteerlabError(f"reading {at} needs {needed:,} bytes, more than the limit of {limit:,}")
-        found = self._points.find(at)
-        reading = Reading(found, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
-        reads = [point.fires for _, point in found]
+        plan = self._plan(at)
+        reading = Reading(plan, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
         # accelerate's offload hooks would not run after a forward that ended early
-        stop = 0 if self._is_pipeline or 0 in reads or hasattr(self.module, "_hf_hook") else sum(reads)
-        run, kwargs = self._entrance({point.tower for _, point in found}, kwargs)
-        return capture(reading, run, kwargs, stop_after=stop)
+        whole = self._is_pipeline or "_hf_hook" in vars(self.module)
+        run, kwargs = self._entrance(plan.towers, kwargs)
+        return capture(reading, run, kwargs, stop_after=0 if whole else plan.reads)
 
     def stream(
         self,
@@ -139,7 +141,7 @@ class Model:
 
         Gradients flow through what is read.
         """
-        return Reading(self._points.find(at), self._clock(), Selection(), every=every)
+        return Reading(self._plan(at), self._clock(), Selection(), every=every)
 
     def edit(self, intervention: Intervention, *, strict: bool = True) -> Editing:
         """A context in which the intervention acts on every call; gives the receipt.
@@ -172,25 +174,7 @@ class Model:
         controls : int
             Random changes of equal size to compare with; masks have none.
         """
-        controls = controls if comparing.can_be_controlled(intervention) else 0
-        arms = [comparing.controlled(intervention, seed) for seed in range(controls)]
-        outputs, receipt, rows = self._run_arms(inputs, [None, None, intervention, *arms])
-        tensor, kwargs, raw = outputs
-        name, default = comparing.default_metric(raw)
-        name, metric = (getattr(metric, "__name__", "metric"), metric) if metric else (name, default)
-        parts = tensor.split(rows)
-        values = [comparing.per_row(metric, parts[0], part) for part in parts[1:]]
-        edits = len(receipt) // (1 + controls)
-        receipt.entries = receipt.entries[:edits]
-        return Comparison(
-            effect=values[1],
-            floor=values[0],
-            controls=torch.stack(values[2:]) if controls else values[0].new_zeros(0, rows),
-            base=parts[0],
-            edited=parts[2],
-            receipt=receipt,
-            metric=name,
-        )
+        return comparing.compare(lambda arms: self._run_arms(inputs, arms), intervention, metric, controls)
 
     def sweep(
         self,
@@ -202,18 +186,9 @@ class Model:
         progress: bool = True,
     ) -> torch.Tensor:
         """The effect of each intervention, ``[intervention, row]``; `batch` of them share a forward."""
-        from tqdm.auto import tqdm
-
-        effects = []
-        for start in tqdm(range(0, len(interventions), batch), desc="sweep", disable=None if progress else True):
-            arms = [None, *interventions[start : start + batch]]
-            (tensor, _, raw), _, rows = self._run_arms(inputs, arms)
-            chosen = metric or comparing.default_metric(raw)[1]
-            parts = tensor.split(rows)
-            effects += [comparing.per_row(chosen, parts[0], part) for part in parts[1:]]
-        if not effects:
-            raise SteerlabError("nothing to sweep: the list of interventions is empty")
-        return torch.stack(effects)
+        return comparing.sweep(
+            lambda arms: self._run_arms(inputs, arms), interventions, metric, batch, progress
+        )
 
     def memory_estimate(
         self,
@@ -225,7 +200,7 @@ class Model:
     ) -> int:
         """Bytes that `capture` would keep, computed without running the model."""
         found = self._points.find(at)
-        return bytes_needed(found, self._clock().towers, self._prepared(inputs), tokens, dtype)
+        return bytes_needed(found, self._entrances, self._prepared(inputs), tokens, dtype)
 
     def doctor(self) -> Diagnosis:
         """What is covered, what was refused and why, who else hooks the model, and how it runs."""
@@ -234,7 +209,7 @@ class Model:
     def __repr__(self) -> str:
         return tree(self.module, self.family, self._points)
 
-    def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> tuple:
+    def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> comparing.Outcome:
         """One forward whose batch holds the inputs once for each arm."""
         kwargs, rows = comparing.repeated(self._prepared(inputs), len(arms))
         spans = comparing.arms_of(len(arms), rows)
@@ -243,19 +218,28 @@ class Model:
         run, kwargs = self._entrance(editing.towers(), kwargs)
         with editing as receipt, torch.no_grad():
             raw = run(**kwargs)
-        return (comparing.main_output(raw, kwargs), kwargs, raw), receipt, rows
+        return comparing.Outcome(comparing.main_output(raw, kwargs), raw, receipt, rows)
 
     def _clock(self) -> Clock:
-        def described(prefix: str, root: nn.Module):
-            describe = self.family.towers[prefix].tokens
-            return root, lambda inputs: describe(root, inputs, self.processor)
+        """A clock of its own for every run."""
+        return Clock(self._entrances)
 
-        return Clock({prefix: described(prefix, root) for prefix, root in self._roots.items()})
+    def _plan(self, at: str | Site | Iterable[str | Site]) -> Plan:
+        """What to read at these sites, looked up once."""
+        key = at if isinstance(at, (str, Site)) else tuple(at)
+        plan = self._plans.get(key)
+        if plan is None:
+            plan = self._plans[key] = Plan(self._points.find(key))
+        return plan
+
+    def _entrance_of(self, prefix: str, root: nn.Module) -> Entrance:
+        describe = self.family.towers[prefix].tokens
+        return Entrance(root, lambda inputs: describe(root, inputs, self.processor))
 
     def _prepared(self, inputs: Any) -> dict[str, Any]:
         return self.family.prepare(inputs, self.processor, self.module)
 
-    def _entrance(self, towers: set[str], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    def _entrance(self, towers: Collection[str], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """What to call for these towers: the model, or the one tower that is asked for."""
         entrance = self.family.entrances.get(next(iter(towers))) if len(towers) == 1 else None
         if entrance is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.layouts import AXES, PLAIN_AXES, Layout
 from steerlab.sites import Site
 
+Stash = dict[nn.Module, Any]
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -138,6 +140,44 @@ class Points:
 
 def _is_child(place: str, parent: str) -> bool:
     return place.startswith(parent + ".") and place.removeprefix(parent + ".").split(".")[0].isdigit()
+
+
+class Tap:
+    """One thing to do at one point: change the activation, or store it.
+
+    Parameters
+    ----------
+    point : Point
+        Where.
+    change : callable, optional
+        From an activation to the new one; returning its argument means no change.
+    store : callable, optional
+        Called with the activation as it is after every change.
+    """
+
+    __slots__ = ("change", "plain", "point", "stash", "store")
+
+    def __init__(
+        self,
+        point: Point,
+        *,
+        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        store: Callable[[torch.Tensor], Any] | None = None,
+    ) -> None:
+        self.point, self.change, self.store = point, change, store
+        self.plain = point.layout.plain
+        self.stash: Stash = {}
+
+    def run(self, raw: torch.Tensor) -> torch.Tensor:
+        """Act on a raw tensor and return it, or the tensor to put in its place."""
+        point = self.point
+        anchor = None if point.anchor is None else self.stash[point.anchor]
+        x = point.layout.unpack(raw, anchor)
+        if self.store is not None:
+            self.store(x)
+            return raw
+        y = self.change(x)
+        return raw if y is x else point.layout.pack(raw, anchor, x, y)
 
 
 def canonical_shape(point: Point, raw: torch.Tensor, anchor: torch.Tensor | None) -> tuple[int, ...]:

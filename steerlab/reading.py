@@ -12,14 +12,15 @@ import torch
 from steerlab import taps
 from steerlab.activations import Activations, chosen_tokens
 from steerlab.clock import Clock
-from steerlab.errors import SteerlabError, listing
 from steerlab.editing import chosen_axes
+from steerlab.errors import SteerlabError, listing
 from steerlab.intervention import refuse_compiled
 from steerlab.points import Point
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
 
 Found = tuple[tuple[Site, Point], ...]
+_MISSING = object()
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,40 @@ class Selection:
     tokens: TokenChoice | None = None
     dtype: torch.dtype | None = None
 
-    @property
-    def everything(self) -> bool:
-        """Whether activations are kept as they are."""
-        return self.tokens is None and self.dtype is None
+
+class Plan:
+    """Sites to read, looked at once so that reading them again costs little.
+
+    Parameters
+    ----------
+    found : tuple of (Site, Point)
+        What to read.
+    """
+
+    def __init__(self, found: Found) -> None:
+        self.found = found
+        self.sites = tuple(site for site, _ in found)
+        self.heads = tuple(site.select(point.heads) if site.heads else None for site, point in found)
+        self.axes = {
+            site: chosen_axes(point.axes, heads)[0] for (site, point), heads in zip(found, self.heads, strict=True)
+        }
+        self.towers = tuple(dict.fromkeys(point.tower for _, point in found))
+        self.tower_of = {site: point.tower for site, point in found}
+        # what a module passes on and nobody writes into later can be kept as it is
+        self.plainly = tuple(
+            point.side == "output" and point.layout.plain and point.fires == 1
+            and not point.volatile and heads is None
+            for (_, point), heads in zip(found, self.heads, strict=True)
+        )  # fmt: skip
+        self.above = tuple(dict.fromkeys(module for _, point in found for module in point.above))
+        fires = [point.fires for _, point in found]
+        self.reads = 0 if 0 in fires else sum(fires)
+
+    def refuse_compiled(self) -> None:
+        """Refuse sites inside compiled modules."""
+        for module in self.above:
+            if module._compiled_call_impl is not None or module.__class__.__name__ == "OptimizedModule":
+                refuse_compiled(self.found)
 
 
 class Reading:
@@ -42,19 +73,29 @@ class Reading:
     several times (generation, denoising), ``every=True`` keeps all of them.
     """
 
-    def __init__(self, found: Found, clock: Clock, selection: Selection, *, every: bool = False) -> None:
-        refuse_compiled(found)
-        self._found, self._clock, self._selection, self._every = found, clock, selection, every
-        self._values: dict[Site, Any] = {}
+    def __init__(self, plan: Plan, clock: Clock, selection: Selection, *, every: bool = False) -> None:
+        plan.refuse_compiled()
+        self._plan, self._clock, self._selection, self._every = plan, clock, selection, every
+        self._values: list[Any] = []
         self._maps: dict[str, TokenMap | None] = {}
         self._installed: taps.Installed | None = None
 
     def start(self, countdown: taps.Countdown | None = None) -> None:
         """Put the taps on; `countdown` ends the forward after the last read."""
-        self._values = {}
-        self._installed = taps.install([taps.Tap(p, store=self._store(s, p)) for s, p in self._found], countdown)
+        plan, selection = self._plan, self._selection
+        plainly = selection.tokens is None and selection.dtype is None and not self._every
+        values = self._values = [_MISSING] * len(plan.found)
+        modules, stores, others = [], [], []
+        for index, (site, point) in enumerate(plan.found):
+            if plainly and plan.plainly[index]:
+                modules.append(point.module)
+                stores.append(partial(values.__setitem__, index))
+            else:
+                others.append(taps.Tap(point, store=self._store(index, site, point)))
+        self._installed = taps.install(others, countdown)
         try:
-            for prefix in dict.fromkeys(point.tower for _, point in self._found):
+            taps.install_reads(self._installed, modules, stores, countdown)
+            for prefix in plan.towers:
                 if prefix in self._clock.towers:
                     self._installed.keep(self._clock.listen(prefix))
         except BaseException:
@@ -81,51 +122,55 @@ class Reading:
         """What was read; a site that never fired is an error."""
         if self._installed is not None:
             self._describe()
-        missing = [str(site) for site, _ in self._found if site not in self._values]
-        if missing:
-            raise SteerlabError(f"{listing(missing)}: never ran in this forward")
-        values, axes, maps = {}, {}, {}
-        for site, point in self._found:
-            value, names = self._values[site], point.axes
-            if site.heads:
-                names, _ = chosen_axes(names, site.select(point.heads))
+        plan, tensors, axes = self._plan, {}, plan_axes(self._plan)
+        for site, value in zip(plan.sites, self._values or [_MISSING] * len(plan.sites), strict=True):
+            if value is _MISSING:
+                self._refuse_missing()
             if isinstance(value, list):
-                value, names = (value[0], names) if len(value) == 1 else (_stacked(site, value), ("call", *names))
+                if len(value) > 1:
+                    value, axes[site] = _stacked(site, value), ("call", *axes[site])
+                else:
+                    value = value[0]
             if value.untyped_storage().nbytes() > value.numel() * value.element_size():
                 value = value.clone()  # a view would keep a larger tensor alive
-            values[site], axes[site] = value, names
-            maps[site] = self._maps.get(point.tower) if self._selection.tokens is None else None
-        return Activations(values, axes, maps)
+            tensors[site] = value
+        tower_of, maps = plan.tower_of, self._maps if self._selection.tokens is None else {}
+        return Activations(tensors, axes, {site: maps.get(tower_of[site]) for site in plan.sites})
+
+    def _refuse_missing(self) -> None:
+        values = self._values or [_MISSING] * len(self._plan.sites)
+        missing = [site for site, value in zip(self._plan.sites, values, strict=True) if value is _MISSING]
+        raise SteerlabError(f"{listing(missing)}: never ran in this forward")
 
     def _describe(self) -> None:
-        for prefix in dict.fromkeys(point.tower for _, point in self._found):
+        for prefix in self._plan.towers:
             if prefix in self._clock.towers:
                 self._maps[prefix] = self._clock.moment(prefix).tokens
 
-    def _store(self, site: Site, point: Point) -> Callable[[torch.Tensor], Any]:
+    def _store(self, index: int, site: Site, point: Point) -> Callable[[torch.Tensor], Any]:
         many = self._every or point.fires != 1
-        if self._selection.everything and not site.heads and not point.volatile and not many:
-            return partial(self._values.__setitem__, site)
-        heads = site.select(point.heads) if site.heads else None
+        heads, values = self._plan.heads[index], self._values
         axis = point.axes.index("head") if heads is not None else 0
 
         def store(x: torch.Tensor) -> None:
+            kept = x
             if heads is not None:
-                x = x.select(axis, heads) if isinstance(heads, int) else x[(slice(None),) * axis + (heads,)]
-            kept = self._kept(site, point, x, heads)
-            if kept is x and (point.volatile or heads is not None):
+                kept = x.select(axis, heads) if isinstance(heads, int) else x[(slice(None),) * axis + (heads,)]
+            kept = self._kept(site, point, kept)
+            if kept is x and point.volatile:
                 kept = x.clone()
-            if many:
-                self._values.setdefault(site, []).append(kept)
+            if not many:
+                values[index] = kept
+            elif values[index] is _MISSING:
+                values[index] = [kept]
             else:
-                self._values[site] = kept
+                values[index].append(kept)
 
         return store
 
-    def _kept(self, site: Site, point: Point, x: torch.Tensor, heads: Any) -> torch.Tensor:
-        selection = self._selection
+    def _kept(self, site: Site, point: Point, x: torch.Tensor) -> torch.Tensor:
+        selection, axes = self._selection, self._plan.axes[site]
         if selection.tokens is not None:
-            axes, _ = chosen_axes(point.axes, heads)
             if "token" not in axes:
                 raise SteerlabError(f"{site} has no token axis to choose from, only {', '.join(axes)}")
             axis = axes.index("token")
@@ -135,7 +180,15 @@ class Reading:
             if chosen.shape[1] != x.shape[axis]:
                 raise SteerlabError(f"{site} has {x.shape[axis]} tokens, the inputs have {chosen.shape[1]}")
             x = chosen_tokens(x, axis, chosen, f"{site}: tokens={selection.tokens!r}")
-        return x if selection.dtype is None else x.to(selection.dtype)
+        x = x if selection.dtype is None else x.to(selection.dtype)
+        if x.untyped_storage().nbytes() > x.numel() * x.element_size():
+            x = x.clone()  # at once, so that the larger tensor can go
+        return x
+
+
+def plan_axes(plan: Plan) -> dict[Site, tuple[str, ...]]:
+    """Names of the axes by site, for one result to change."""
+    return dict(plan.axes)
 
 
 def capture(reading: Reading, run: Callable[..., Any], kwargs: Mapping[str, Any], *, stop_after: int) -> Activations:

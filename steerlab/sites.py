@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from steerlab.errors import SteerlabError, listing, nearest
 
@@ -35,8 +35,7 @@ ALIASES = {
 _SELECTION = re.compile(r"-?\d+(,-?\d+)*|\d*:\d*|\*")
 
 
-@dataclass(frozen=True)
-class Site:
+class Site(NamedTuple):
     """The address of one activation, or with wildcards of several.
 
     Parameters

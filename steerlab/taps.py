@@ -7,17 +7,15 @@ the user) sees the edited value; reads go behind them, so that they see what rea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from steerlab import attention
 from steerlab.layouts import first_tensor, with_first
-from steerlab.points import Point
-
-Stash = dict[nn.Module, Any]
+from steerlab.points import Point, Stash, Tap
 
 
 class Stop(Exception):  # noqa: N818  not an error: it ends a forward whose rest nobody needs
@@ -31,44 +29,6 @@ class Countdown:
 
     def __init__(self, left: int) -> None:
         self.left = left
-
-
-class Tap:
-    """One thing to do at one point: change the activation, or store it.
-
-    Parameters
-    ----------
-    point : Point
-        Where.
-    change : callable, optional
-        From an activation to the new one; returning its argument means no change.
-    store : callable, optional
-        Called with the activation as it is after every change.
-    """
-
-    __slots__ = ("change", "plain", "point", "stash", "store")
-
-    def __init__(
-        self,
-        point: Point,
-        *,
-        change: Callable[[torch.Tensor], torch.Tensor] | None = None,
-        store: Callable[[torch.Tensor], Any] | None = None,
-    ) -> None:
-        self.point, self.change, self.store = point, change, store
-        self.plain = point.layout.plain
-        self.stash: Stash = {}
-
-    def run(self, raw: torch.Tensor) -> torch.Tensor:
-        """Act on a raw tensor and return it, or the tensor to put in its place."""
-        point = self.point
-        anchor = None if point.anchor is None else self.stash[point.anchor]
-        x = point.layout.unpack(raw, anchor)
-        if self.store is not None:
-            self.store(x)
-            return raw
-        y = self.change(x)
-        return raw if y is x else point.layout.pack(raw, anchor, x, y)
 
 
 class Installed:
@@ -121,6 +81,34 @@ def install(taps: Sequence[Tap], countdown: Countdown | None = None) -> Installe
         installed.remove()
         raise
     return installed
+
+
+def install_reads(
+    installed: Installed,
+    modules: Sequence[nn.Module],
+    stores: Sequence[Callable[[torch.Tensor], Any]],
+    countdown: Countdown | None = None,
+) -> None:
+    """Read what these modules pass on, as it is; the cheapest read there is.
+
+    Registering through the method costs eight Python calls a module, with the handle's; the hooks of all
+    modules are entered into torch's own table here, under a number that torch gives out.
+    """
+    countdown = countdown or Countdown(0)
+    number = RemovableHandle.next_id
+    RemovableHandle.next_id = number + len(modules)
+    entered: list[tuple[dict, int]] = []
+
+    def remove() -> None:
+        for table, key in reversed(entered):
+            table.pop(key, None)
+
+    installed.keep(remove)
+    for module, store in zip(modules, stores, strict=True):
+        table = module._forward_hooks
+        table[number] = _read_plainly(store, countdown)
+        entered.append((table, number))
+        number += 1
 
 
 def before(module: nn.Module, look: Callable[[tuple, dict], None]) -> Callable[[], None]:

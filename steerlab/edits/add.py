@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -24,13 +24,19 @@ class Add(Edit):
 
     vector: torch.Tensor
     strength: float = 1.0
+    step: torch.Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "vector", constant(self.vector, "Add: the vector"))
+        vector = constant(self.vector, "Add: the vector")
         if not isinstance(self.strength, (int, float)) or self.strength != self.strength:
             raise SteerlabError(f"Add: strength={self.strength!r} is not a number")
+        object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "step", self.strength * vector)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
+        step = self.step
+        if step.dtype is x.dtype and step.device == x.device and step.shape == x.shape[-1:]:
+            return x + step  # the common case, on the path of every generated token
         x_wide = wide(x)
-        return (x_wide + self.strength * fitted(self.vector, x_wide, "Add: a vector")).to(x.dtype)
+        return (x_wide + fitted(step, x_wide, "Add: a vector")).to(x.dtype)

@@ -43,7 +43,7 @@ class Edit(ABC):
         return Scoped(self, narrowed(Scope(), choices))
 
     def __repr__(self) -> str:
-        fields = dataclasses.fields(self) if dataclasses.is_dataclass(self) else ()
+        fields = [f for f in dataclasses.fields(self) if f.init] if dataclasses.is_dataclass(self) else ()
         shown = (_show(getattr(self, f.name)) for f in fields if getattr(self, f.name) is not f.default)
         return f"{type(self).__name__}({', '.join(shown)})"
 

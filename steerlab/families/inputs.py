@@ -10,6 +10,7 @@ from torch import nn
 
 from steerlab.errors import SteerlabError, listing
 from steerlab.families.family import child
+from steerlab.signatures import parameter_names
 
 Forwards = list[tuple[nn.Module, dict[str, Any]]]
 
@@ -73,8 +74,6 @@ def plain_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:
     if isinstance(inputs, Mapping):
         return _to_device(dict(inputs), model)
     if isinstance(inputs, torch.Tensor):
-        from steerlab.clock import parameter_names
-
         return _to_device({parameter_names(model.forward)[0]: inputs}, model)
     raise SteerlabError(f"this model takes a tensor or keyword arguments, not {type(inputs).__name__}")
 
@@ -87,6 +86,13 @@ def text_proof(model: nn.Module) -> Forwards:
 def image_proof(model: nn.Module) -> Forwards:
     """One image of the size in the config."""
     return [(model, {"pixel_values": _pixels(model, model.config)})]
+
+
+def saliency_proof(model: nn.Module) -> Forwards:
+    """One image of 16 x 16 patches, as its processor makes it; the config names a larger one."""
+    config = model.backbone.config
+    side = 16 * config.patch_size
+    return [(model, {"pixel_values": _noise(model, 1, config.num_channels, side, side)})]
 
 
 def timm_proof(model: nn.Module) -> Forwards:
@@ -210,8 +216,6 @@ def _to_device(kwargs: dict[str, Any], model: Any) -> dict[str, Any]:
 
 
 def _pixel_name(model: nn.Module) -> str:
-    from steerlab.clock import parameter_names
-
     names = parameter_names(model.forward)
     found = [name for name in names if name in ("pixel_values", "pixel_values_videos", "x")]
     if not found:

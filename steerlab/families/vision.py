@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steerlab.families.family import FAMILIES, Attention, Block, Family, Tower
-from steerlab.families.inputs import image_inputs, image_proof, siglip2_proof, timm_proof
+from steerlab.families.inputs import image_inputs, image_proof, saliency_proof, siglip2_proof, timm_proof
 from steerlab.families.token_maps import image_tokens, packed_image_tokens, shuffled_tokens, timm_tokens
 
 VIT = Attention("attention", "attention.o_proj")
@@ -93,6 +93,26 @@ FAMILIES.add(
             )
         },
         timm_proof,
+        image_inputs,
+    ),
+)
+
+# the zoo's DINOv2 with a decoder on top; its sites are the backbone's
+FAMILIES.add(
+    "dinov2_saliency",
+    Family(
+        "dinov2_saliency",
+        ("SaliencyModel",),
+        {
+            "": Tower(
+                DINO_BLOCK,
+                ("encoder.layer",),
+                image_tokens(CLS),
+                roots=("backbone",),
+                outside={"final": ("layernorm",)},
+            )
+        },
+        saliency_proof,
         image_inputs,
     ),
 )
