@@ -39,10 +39,13 @@ class Model:
         The row that describes it.
     processor : object
         Tokenizer or image processor, where there is one.
+    held : object
+        What was wrapped: `module` itself, or the nnsight model around it.
     """
 
-    def __init__(self, module: Any, family: Family, processor: Any) -> None:
+    def __init__(self, module: Any, family: Family, processor: Any, held: Any = None) -> None:
         self.module, self.family, self.processor = module, family, processor
+        self.held = module if held is None else held
         self._points, self._roots = prove(module, family)
         self._entrances = {prefix: self._entrance_of(prefix, root) for prefix, root in self._roots.items()}
         self._plans: dict[Any, Plan] = {}
@@ -279,4 +282,4 @@ def wrap(model: Any, processor: Any = None, *, family: Family | str | None = Non
                 "or an nnsight model"
             )
         family = FAMILIES["plain"]
-    return Model(module, family, processor)
+    return Model(module, family, processor, model)

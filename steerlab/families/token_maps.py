@@ -77,7 +77,7 @@ def packed_image_tokens(root: nn.Module, inputs: Mapping[str, Any], processor: A
     pixels, shapes = inputs.get("pixel_values"), inputs.get("spatial_shapes")
     if pixels is None:
         return None
-    count, mask = pixels.shape[1], _first_of(inputs, "attention_mask", "pixel_attention_mask")
+    count, mask = pixels.shape[1], _first_of(inputs, "pixel_attention_mask", "attention_mask")
     grid = None
     if shapes is not None and bool((shapes == shapes[0]).all()) and int(shapes[0].prod()) == count:
         grid = tuple(shapes[0].tolist())
