@@ -1,0 +1,147 @@
+"""The command line: `steerlab demo`, `sites`, `doctor` and `list`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from steerlab import __version__
+from steerlab.errors import SteerlabError
+
+MISTAKE, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        What follows the program's name; from the command line by default.
+
+    Returns
+    -------
+    int
+        0 where all went well, 2 after a mistake in what was asked, 130 after an interrupt.
+    """
+    chosen = _parser().parse_args(arguments)
+    try:
+        chosen.command(chosen)
+        sys.stdout.flush()
+    except SteerlabError as mistake:
+        print(f"steerlab: {mistake}", file=sys.stderr)
+        return MISTAKE
+    except KeyboardInterrupt:
+        print("steerlab: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="steerlab",
+        description="Open a pretrained model, read any activation, change it, prove the change.",
+    )
+    parser.add_argument("--version", action="version", version=f"steerlab {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = _command(
+        commands, "demo", "open two real models, change them and measure: figures, tables, receipts", _demo
+    )
+    demo.add_argument(
+        "--out", default="runs/demo", metavar="DIR", help="the folder to write to (%(default)s)"
+    )
+    demo.add_argument("--quick", action="store_true", help="one prompt and fewer controls")
+
+    model = "zoo:<name>, timm:<name>, a folder or a hub id"
+    _command(commands, "sites", "print the sites of a model", _sites).add_argument("model", help=model)
+    _command(commands, "doctor", "what is covered, what is not and why", _doctor).add_argument(
+        "model", help=model
+    )
+    _command(commands, "list", "families, edits, embedded models, faulty plug-ins", _list)
+    return parser
+
+
+def _command(commands: Any, name: str, does: str, run: Callable) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=does, description=does)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def _demo(chosen: argparse.Namespace) -> None:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.table import Table
+
+    _hush()
+    from steerlab import demo
+
+    console = Console(highlight=False)
+    columns = (BarColumn(24), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("importing", total=1.0)
+        outcome = demo.run(
+            chosen.out,
+            quick=chosen.quick,
+            tick=lambda what, done: progress.update(task, description=what, completed=done),
+        )
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for asked, found in outcome.findings:
+        table.add_row(asked, found)
+    console.print(table)
+    for path in outcome.files:
+        console.print(str(path), style="bold", markup=False, soft_wrap=True)
+
+
+def _sites(chosen: argparse.Namespace) -> None:
+    print(_opened(chosen.model))
+
+
+def _doctor(chosen: argparse.Namespace) -> None:
+    print(_opened(chosen.model).doctor())
+
+
+def _list(chosen: argparse.Namespace) -> None:
+    from steerlab import zoo
+    from steerlab.edits import EDITS
+    from steerlab.families import FAMILIES
+
+    print("families (types of models each is for)")
+    for name in FAMILIES:
+        towers = [prefix for prefix in FAMILIES[name].towers if prefix]
+        inside = f"; towers {', '.join(towers)}" if towers else ""
+        print(f"  {name:22} {', '.join(FAMILIES[name].types) or 'any module, by paths'}{inside}")
+    print("edits")
+    for name in EDITS:
+        doc = (EDITS[name].__doc__ or "").strip().splitlines()
+        print(f"  {name:22} {doc[0].replace("``", "") if doc else ''}".rstrip())
+    print("embedded models")
+    for name in zoo.names():
+        print(f"  zoo:{name}")
+    faults = [(r.kind, name, fault) for r in (FAMILIES, EDITS) for name, fault in r.faults.items()]
+    print("faulty plug-ins" if faults else "no faulty plug-ins")
+    for kind, name, fault in faults:
+        print(f"  {kind} {name}: {fault}")
+
+
+def _opened(name: str) -> Any:
+    _hush()
+    from steerlab.loading import load
+
+    return load(name)
+
+
+def _hush() -> None:
+    """Keep transformers' own progress bars out of the output."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

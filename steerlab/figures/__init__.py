@@ -1,0 +1,7 @@
+"""Figures: pure functions from data to a matplotlib Figure; matplotlib is imported when one is drawn."""
+
+from steerlab.figures.drawing import save
+from steerlab.figures.grids import block_head_grid, token_strip
+from steerlab.figures.maps import patch_maps
+
+__all__ = ["block_head_grid", "patch_maps", "save", "token_strip"]
