@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.errors import SteerlabError, listing
 from steerlab.families import Family
 from steerlab.foreign import runs_on
-from steerlab.points import Point, Points
-from steerlab.sites import Site
+from steerlab.points import Points
+from steerlab.sites import STREAMS, Site
 from steerlab.taps import hooks_on
 
 
@@ -24,7 +24,14 @@ class Places:
         self._place, self._points = place, points
 
     def __getitem__(self, number: int) -> Places | Site:
-        return self._step(f"{self._place}.{number}")
+        if not isinstance(number, int):
+            raise SteerlabError(
+                f"{self._place}[{number!r}]: give one number; for several, sites('{self._place}.0:2.<stream>')"
+            )
+        place = f"{self._place}.{number}"
+        if not any(known.place == place or known.place.startswith(place + ".") for known in self._points.known):
+            self._points.find(f"{place}.resid")  # its error says which numbers there are
+        return self._step(place)
 
     def __getattr__(self, name: str) -> Places | Site:
         if name.startswith("_"):
@@ -46,8 +53,12 @@ class Places:
 class _Choosable(Site):
     """A site whose heads can be chosen by brackets."""
 
-    def __getitem__(self, head: int) -> Site:
-        return Site(self.place, self.stream, str(head))
+    def __getitem__(self, heads: int | slice | tuple[int, ...]) -> Site:
+        if isinstance(heads, slice):
+            heads = ":".join("" if edge is None else str(edge) for edge in (heads.start, heads.stop))
+        elif isinstance(heads, (tuple, list)):
+            heads = ",".join(str(head) for head in heads)
+        return Site.parse(f"{self.place}.{self.stream}.{heads}")
 
 
 # a chosen site equals the same site written as text
@@ -105,25 +116,24 @@ def tree(model: Any, family: Family, points: Points) -> str:
     if not points.known:
         paths = [path for path, _ in points.model.named_modules() if path]
         return f"{title}: sites by path, module:<path>, such as {listing(paths, 6)}"
-    rows: dict[tuple[str, str], list[str]] = {}
+    places: dict[str, dict[str, str]] = {}
     for site, point in points.known.items():
         shape = ", ".join(f"{axis} {size}" for axis, size in zip(point.axes, point.shape, strict=False))
-        rows.setdefault((site.stream, shape), []).append(site.place)
+        places.setdefault(site.place, {})[site.stream] = shape
+    alike: dict[tuple, list[str]] = {}
+    for place, streams in places.items():
+        rows = tuple((stream, streams[stream]) for stream in STREAMS if stream in streams)
+        alike.setdefault(rows, []).append(place)
     lines = [f"{title}; shapes on the proving inputs"]
-    for place, members in _in_order(rows).items():
-        lines.append(f"  {place or '.'}")
-        lines += [f"    {stream:10} [{shape}]" for stream, shape in members]
+    for rows, members in alike.items():
+        lines.append("  " + ", ".join(place or "(the model)" for place in fold(members)))
+        by_shape: dict[str, list[str]] = {}
+        for stream, shape in rows:
+            by_shape.setdefault(shape, []).append(stream)
+        lines += [f"    {', '.join(streams):42} [{shape}]" for shape, streams in by_shape.items()]
     if points.refused:
         lines.append(f"  refused: {len(points.refused)} sites; doctor() says why")
     return "\n".join(lines)
-
-
-def _in_order(rows: dict[tuple[str, str], list[str]]) -> dict[str, list[tuple[str, str]]]:
-    folded: dict[str, list[tuple[str, str]]] = {}
-    for (stream, shape), places in rows.items():
-        for place in fold(places):
-            folded.setdefault(place, []).append((stream, shape))
-    return folded
 
 
 def fold(places: Iterable[str]) -> list[str]:
@@ -149,13 +159,3 @@ def _by_reason(refused: dict[str, str]) -> dict[str, list[str]]:
         reason = re.sub(r"by [\d.e+-]+", "by a measured error", reason)
         reasons.setdefault(reason, {})[re.sub(r"\.\d+", ".*", site)] = None
     return {reason: list(sites) for reason, sites in reasons.items()}
-
-
-def unknown_tower(name: str, known: Iterable[str]) -> SteerlabError:
-    """The error for a tower that this model lacks."""
-    return SteerlabError(f"no tower {name!r}{nearest(name, known)} (known: {listing(known)})")
-
-
-def points_of(points: Points) -> list[Point]:
-    """All points, in the model's order."""
-    return list(points.known.values())
