@@ -9,9 +9,11 @@ from steerlab.families.token_maps import text_tokens
 ALONE = ""  # the name of the only attention of a block
 
 
-def _text(name: str, types: tuple[str, ...], block: Block, *, blocks="layers", final="norm") -> Family:
+def _text(
+    name: str, types: tuple[str, ...], block: Block, *, blocks="layers", final="norm", roots=("", "base")
+) -> Family:
     outside = {"final": (final,), "logits": ("/lm_head", "/embed_out")}
-    tower = Tower(block, (blocks,), text_tokens, outside=outside)
+    tower = Tower(block, (blocks,), text_tokens, roots, outside)
     return FAMILIES.add(name, Family(name, types, {"": tower}, text_proof, text_inputs))
 
 
@@ -50,6 +52,6 @@ _text(
     "opt",
     ("opt",),
     Block({ALONE: Attention("self_attn", "self_attn.out_proj")}, mlp="fc2", mlp_last=("fc2",)),
-    blocks="decoder.layers",
-    final="decoder.final_layer_norm",
+    final="final_layer_norm",
+    roots=("model.decoder", "decoder"),  # its language model calls the decoder past the base model
 )
