@@ -118,8 +118,8 @@ def _list(chosen: argparse.Namespace) -> None:
         print(f"  {name:22} {', '.join(FAMILIES[name].types) or 'any module, by paths'}{inside}")
     print("edits")
     for name in EDITS:
-        doc = (EDITS[name].__doc__ or "").strip().splitlines()
-        print(f"  {name:22} {doc[0].replace("``", "") if doc else ''}".rstrip())
+        does = (EDITS[name].__doc__ or "").strip().partition("\n")[0].replace("``", "")
+        print(f"  {name:22} {does}".rstrip())
     print("embedded models")
     for name in zoo.names():
         print(f"  zoo:{name}")

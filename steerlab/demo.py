@@ -103,7 +103,8 @@ def ablate_heads(model: Model, outcome: Outcome, quick: bool, tick: Tick) -> lis
     means = kl.mean(dim=0)
     strongest = heads[int(means.argmax())]
     comparison = model.compare(prompts, {strongest: Zero()}, controls=4 if quick else 8)
-    pieces, looks = _attention(model, prompts[-1], strongest)
+    telling = prompts[int(comparison.effect.argmax())]  # where the head matters most
+    pieces, looks = _attention(model, telling, strongest)
 
     title = "Change of the next token when one head of SmolLM2-135M is zeroed"
     outcome.write("heads.png", figures.block_head_grid(means, title, "KL(base ‖ edited), nats", log=True))
