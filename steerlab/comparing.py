@@ -10,7 +10,7 @@ import torch
 
 from steerlab.edits import Edit, RandomControl, Scoped
 from steerlab.errors import SteerlabError
-from steerlab.intervention import Intervention
+from steerlab.intervention import Intervention, listed
 from steerlab.layouts import first_tensor
 from steerlab.numerics.divergence import kl_last, relative_change
 from steerlab.receipts import Receipt
@@ -64,9 +64,8 @@ class Comparison:
         return bool(self.effect.mean() > self.floor.mean()) and bool(self.effect.mean() > controls)
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.metric}: effect {float(self.effect.mean()):.4g}, noise floor {float(self.floor.mean()):.2g}"
-        ]
+        effect, floor = float(self.effect.mean()), float(self.floor.mean())
+        lines = [f"{self.metric}: effect {effect:.4g}, noise floor {floor:.2g}"]
         if self.controls.numel():
             means = self.controls.mean(1)
             lines.append(
@@ -102,6 +101,8 @@ def sweep(
     """Run interventions as arms, `batch` of them in a forward; effects ``[intervention, row]``."""
     from tqdm.auto import tqdm
 
+    if isinstance(interventions, (Mapping, Edit, Scoped)):
+        raise SteerlabError("sweep takes a list of interventions; for one of them write [{site: edit}]")
     if not interventions:
         raise SteerlabError("nothing to sweep: the list of interventions is empty")
     effects = []
@@ -121,15 +122,12 @@ def controlled(intervention: Intervention, seed: int) -> dict:
             return Scoped(RandomControl(edit.edit, seed), edit.scope)
         return RandomControl(edit, seed)
 
-    return {
-        at: control(edits) if isinstance(edits, (Edit, Scoped)) else [control(edit) for edit in edits]
-        for at, edits in intervention.items()
-    }
+    return {at: [control(edit) for edit in edits] for at, edits in listed(intervention).items()}
 
 
 def can_be_controlled(intervention: Intervention) -> bool:
     """Whether a random change of equal size makes sense: not for masks, whose size is infinite."""
-    edits = [e for each in intervention.values() for e in (each if isinstance(each, (list, tuple)) else [each])]
+    edits = [edit for each in listed(intervention).values() for edit in each]
     return not any((e.edit if isinstance(e, Scoped) else e).streams for e in edits)
 
 

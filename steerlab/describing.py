@@ -26,10 +26,12 @@ class Places:
     def __getitem__(self, number: int) -> Places | Site:
         if not isinstance(number, int):
             raise SteerlabError(
-                f"{self._place}[{number!r}]: give one number; for several, sites('{self._place}.0:2.<stream>')"
+                f"{self._place}[{number!r}]: give one number; for several sites('{self._place}.0:2.<stream>')"
             )
         place = f"{self._place}.{number}"
-        if not any(known.place == place or known.place.startswith(place + ".") for known in self._points.known):
+        if not any(
+            known.place == place or known.place.startswith(place + ".") for known in self._points.known
+        ):
             self._points.find(f"{place}.resid")  # its error says which numbers there are
         return self._step(place)
 
@@ -141,7 +143,9 @@ def fold(places: Iterable[str]) -> list[str]:
     groups: dict[tuple[str, str], list[int]] = {}
     for place in places:
         match = re.fullmatch(r"(.*\.|)(\d+)((?:\.[a-z_]+)?)", place)
-        groups.setdefault((match[1], match[3]) if match else (place, ""), []).append(int(match[2]) if match else -1)
+        groups.setdefault((match[1], match[3]) if match else (place, ""), []).append(
+            int(match[2]) if match else -1
+        )
     names = []
     for (head, tail), numbers in groups.items():
         if numbers == [-1] * len(numbers):

@@ -12,7 +12,8 @@ from steerlab.errors import SteerlabError
 def is_nnsight(model: Any) -> bool:
     """Whether this is nnsight's wrapper of a module, told without importing nnsight."""
     return any(
-        cls.__name__ == "Envoy" and cls.__module__.partition(".")[0] == "nnsight" for cls in type(model).__mro__
+        cls.__name__ == "Envoy" and cls.__module__.partition(".")[0] == "nnsight"
+        for cls in type(model).__mro__
     )
 
 
@@ -36,7 +37,9 @@ def unwrapped(model: Any, processor: Any) -> tuple[Any, Any]:
 def runs_on(module: nn.Module) -> list[str]:
     """What changes how a module runs: compilation, quantisation, offload, the way attention is computed."""
     facts = []
-    compiled = [name or "the model" for name, m in module.named_modules() if m._compiled_call_impl is not None]
+    compiled = [
+        name or "the model" for name, m in module.named_modules() if m._compiled_call_impl is not None
+    ]
     compiled += [name for name, m in module.named_modules() if type(m).__name__ == "OptimizedModule"]
     if compiled:
         facts.append(f"compiled: {compiled[0]}; hooks inside are refused")
@@ -52,3 +55,10 @@ def runs_on(module: nn.Module) -> list[str]:
     dtypes = sorted({str(p.dtype).removeprefix("torch.") for p in module.parameters()})
     facts.append(f"parameters: {', '.join(dtypes)} on {', '.join(devices)}")
     return facts
+
+
+def kind_of(model: Any) -> str:
+    """What somebody tried to wrap, with the nearest right thing for a name or a class."""
+    if isinstance(model, str):
+        return f"a name (to open it: load({model!r}))"
+    return f"a class (make one: {model.__name__}(...))" if isinstance(model, type) else type(model).__name__

@@ -18,6 +18,16 @@ Placed = tuple[Site, Point, Scoped]
 
 def placed(intervention: Intervention, points: Points) -> list[Placed]:
     """Every concrete site of an intervention with its point and edit, in the order given."""
+    return [
+        (site, point, _checked(site, point, edit))
+        for at, edits in listed(intervention).items()
+        for site, point in points.find(at)
+        for edit in edits
+    ]
+
+
+def listed(intervention: Intervention) -> dict[str | Site, list[Change]]:
+    """The intervention with a list of edits at each of its sites."""
     if not isinstance(intervention, Mapping):
         raise SteerlabError(
             f"an intervention is a dict of sites and edits, such as {{'blocks.3.heads.7': Zero()}}, "
@@ -25,28 +35,22 @@ def placed(intervention: Intervention, points: Points) -> list[Placed]:
         )
     if not intervention:
         raise SteerlabError("the intervention is empty: name at least one site and its edit")
-    result: list[Placed] = []
-    for at, edits in intervention.items():
-        for site, point in points.find(at):
-            for edit in _as_list(at, edits):
-                result.append((site, point, _checked(site, point, edit)))
-    return result
+    return {at: _as_list(at, edits) for at, edits in intervention.items()}
 
 
-def _as_list(at: str | Site, edits: Any) -> list[Any]:
-    if isinstance(edits, (Edit, Scoped)):
-        return [edits]
-    if isinstance(edits, (list, tuple)) and edits:
-        return list(edits)
-    hint = f"; did you mean {edits.__name__}()?" if isinstance(edits, type) else ""
-    raise SteerlabError(f"{at}: {edits!r} is not an edit or a list of edits{hint}")
+def _as_list(at: str | Site, edits: Any) -> list[Change]:
+    many = list(edits) if isinstance(edits, (list, tuple)) and edits else [edits]
+    for edit in many:
+        if isinstance(edit, type):
+            raise SteerlabError(f"{at}: {edit.__name__} is a class; did you mean {edit.__name__}(...)?")
+        if not isinstance(edit, (Edit, Scoped)):
+            raise SteerlabError(f"{at}: {edit!r} is not an edit or a list of edits")
+    return many
 
 
-def _checked(site: Site, point: Point, edit: Any) -> Scoped:
+def _checked(site: Site, point: Point, edit: Change) -> Scoped:
     if isinstance(edit, Edit):
         edit = Scoped(edit, Scope())
-    if not isinstance(edit, Scoped):
-        raise SteerlabError(f"{site}: {edit!r} is not an edit")
     streams = edit.edit.streams
     if streams and site.stream not in streams:
         where = " or ".join(str(Site(site.place, stream, site.heads)) for stream in streams)
@@ -59,8 +63,8 @@ def _refuse_compiled(site: Site, point: Point) -> None:
     for module in point.above:
         if module._compiled_call_impl is not None or type(module).__name__ == "OptimizedModule":
             raise SteerlabError(
-                f"{site}: {type(point.module).__name__} is inside a compiled module, where torch silently skips "
-                "new hooks; use the model as it was before torch.compile"
+                f"{site}: {type(point.module).__name__} is inside a compiled module, where torch silently "
+                "skips new hooks; use the model as it was before torch.compile"
             )
 
 

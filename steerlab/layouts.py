@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +122,11 @@ def with_first(container: Any, tensor: torch.Tensor) -> Any:
         return [with_first(container[0], tensor), *container[1:]]
     if isinstance(container, dict):
         name = next(iter(container))
-        changed = {**container, name: with_first(container[name], tensor)}
-        return type(container)(**changed) if dataclasses.is_dataclass(container) else changed
+        first = with_first(container[name], tensor)
+        if dataclasses.is_dataclass(container):
+            return type(container)(**{**container, name: first})
+        changed = copy.copy(container)
+        changed[name] = first
+        return changed
     name = dataclasses.fields(container)[0].name
     return dataclasses.replace(container, **{name: with_first(getattr(container, name), tensor)})

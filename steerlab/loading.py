@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from steerlab.errors import SteerlabError
+from steerlab.errors import SteerlabError, nearest
 from steerlab.families import FAMILIES
 from steerlab.model import Model, wrap
 
@@ -54,6 +54,8 @@ def _from_timm(name: str) -> tuple[Any, Any]:
         timm = importlib.import_module("timm")
     except ImportError:
         raise SteerlabError('timm models need timm: pip install "steerlab[test]" or timm') from None
+    if not timm.is_model(name):
+        raise SteerlabError(f"timm has no model {name!r}{nearest(name, timm.list_models())}")
     return timm.create_model(name, pretrained=True).eval(), None
 
 

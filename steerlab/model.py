@@ -14,10 +14,10 @@ from steerlab.clock import Clock, Entrance
 from steerlab.comparing import Comparison, Metric
 from steerlab.describing import Diagnosis, Places, diagnose, tree
 from steerlab.editing import Arm, Editing
-from steerlab.estimating import bytes_needed
 from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.estimating import bytes_needed
 from steerlab.families import FAMILIES, Family, family_of
-from steerlab.foreign import unwrapped
+from steerlab.foreign import kind_of, unwrapped
 from steerlab.intervention import Intervention
 from steerlab.proof import prove
 from steerlab.reading import Plan, Reading, Selection, capture
@@ -116,7 +116,11 @@ class Model:
         if limit is not None:
             needed = self.memory_estimate(kwargs, at, tokens=tokens, dtype=dtype)
             if needed > limit:
-                raise SteerlabError(f"reading {at} needs {needed:,} bytes, more than the limit of {limit:,}")
+                sites = at if isinstance(at, (str, Site)) else listing(at, 4)
+                raise SteerlabError(
+                    f"reading {sites} needs {needed:,} bytes, more than the limit of {limit:,}; "
+                    "read fewer sites or rows, choose tokens=, or give a smaller dtype="
+                )
         plan = self._plan(at)
         reading = Reading(plan, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
         # accelerate's offload hooks would not run after a forward that ended early
@@ -229,7 +233,7 @@ class Model:
 
     def _plan(self, at: str | Site | Iterable[str | Site]) -> Plan:
         """What to read at these sites, looked up once."""
-        key = at if isinstance(at, (str, Site)) else tuple(at)
+        key = tuple(at) if isinstance(at, Iterable) and not isinstance(at, (str, Site)) else at
         plan = self._plans.get(key)
         if plan is None:
             plan = self._plans[key] = Plan(self._points.find(key))
@@ -247,7 +251,10 @@ class Model:
         entrance = self.family.entrances.get(next(iter(towers))) if len(towers) == 1 else None
         if entrance is not None:
             run = getattr(self.module, entrance)
-            return run, {name: value for name, value in kwargs.items() if name in parameter_names(run)}
+            names, (tower,) = parameter_names(run), towers
+            if names[0] not in kwargs:
+                raise SteerlabError(f"the {tower} tower needs {names[0]}; the inputs hold {listing(kwargs)}")
+            return run, {name: value for name, value in kwargs.items() if name in names}
         return self.module, kwargs
 
 
@@ -272,12 +279,14 @@ def wrap(model: Any, processor: Any = None, *, family: Family | str | None = Non
     module, processor = unwrapped(model, processor)
     if isinstance(family, str):
         family = FAMILIES[family]
+    if family is not None and not isinstance(family, Family):
+        raise SteerlabError(f"family={family!r}: give the name of a family or a Family(...)")
     if family is None:
         family = family_of(module)
     if family is None:
         if not isinstance(module, nn.Module):
             raise SteerlabError(
-                f"cannot wrap {type(model).__name__}: give an nn.Module, a diffusers pipeline "
+                f"cannot wrap {kind_of(model)}: give an nn.Module, a diffusers pipeline "
                 f"({listing(name for f in FAMILIES.values() for name in f.types if 'Pipeline' in name)}) "
                 "or an nnsight model"
             )

@@ -11,9 +11,10 @@ from torch import nn
 
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.layouts import AXES, PLAIN_AXES, Layout
-from steerlab.sites import Site
+from steerlab.sites import SELECTION, Site
 
 Stash = dict[nn.Module, Any]
+
 
 @dataclass(frozen=True, eq=False)
 class Point:
@@ -61,7 +62,8 @@ class Point:
     def axes(self) -> tuple[str, ...]:
         """Names of the activation's axes, as many as it has."""
         if not self.site.is_module:
-            return AXES.get(self.site.stream, PLAIN_AXES)
+            axes = AXES.get(self.site.stream, PLAIN_AXES)
+            return ("batch", "dim") if len(self.shape) == 2 else axes  # class logits, norms of pooled tokens
         return ("batch", *(f"axis {i}" for i in range(1, len(self.shape) - 1)), "dim")[: len(self.shape) or 3]
 
     @property
@@ -128,14 +130,18 @@ class Points:
                 f"{nearest(site.stream, streams)} (it has: {listing(streams, 24)})"
             )
         parent, _, last = site.place.rpartition(".")
-        numbers = sorted({int(p.removeprefix(parent + ".").split(".")[0]) for p in places if _is_child(p, parent)})
-        if last.lstrip("-").isdigit() and numbers:
+        numbers = sorted(
+            {int(p.removeprefix(parent + ".").split(".")[0]) for p in places if _is_child(p, parent)}
+        )
+        if SELECTION.fullmatch(last) and numbers:
             return (
                 f"{asked}: {self.title} has {len(numbers)} {parent.rpartition('.')[2] or 'blocks'} "
                 f"({numbers[0]} to {numbers[-1]})"
             )
         known = [str(known) for known in self.known]
-        return f"{asked}: no such site in {self.title}{nearest(str(site), known)} (print the model to see them)"
+        return (
+            f"{asked}: no such site in {self.title}{nearest(str(site), known)} (print the model to see them)"
+        )
 
 
 def _is_child(place: str, parent: str) -> bool:

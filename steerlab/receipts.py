@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -53,9 +54,11 @@ class Entry:
 
     @property
     def relative(self) -> float:
-        """``||Δ|| / ||x||`` over all fires; NaN where the site never fired."""
-        size = float(self._size)
-        return float(self._moved) ** 0.5 / size**0.5 if size else float("nan")
+        """``||Δ|| / ||x||`` over all fires; NaN where the site never fired, infinite where `x` was zero."""
+        size, moved = float(self._size) ** 0.5, float(self._moved) ** 0.5
+        if not self.fires or not size:
+            return float("inf") if moved else 0.0 if self.fires else float("nan")
+        return moved / size
 
     def __str__(self) -> str:
         return (
@@ -89,15 +92,15 @@ class Receipt:
         for entry in self.entries:
             if not entry.fires:
                 raise SteerlabError(
-                    f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does it "
-                    "reach this site? (strict=False accepts this)"
+                    f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does "
+                    "it reach this site? (strict=False accepts this)"
                 )
             if not entry.tokens:
                 raise SteerlabError(
                     f"{entry.site}: the scope of {entry.edit} chose nothing in {entry.fires} fires "
                     "(strict=False accepts this)"
                 )
-            if entry.relative != entry.relative or entry.relative == float("inf"):
+            if not math.isfinite(float(entry._moved)):
                 raise SteerlabError(f"{entry.site}: {entry.edit} made values that are NaN or infinite")
         idle = [f"{entry.site}: {entry.edit}" for entry in self.entries if not entry.changed]
         if idle:
@@ -122,8 +125,8 @@ def note(entry: Entry, x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | 
         False at scores, where masked entries are infinite and left out of the norms.
     """
     x, y = x.detach(), y.detach()
-    moved = (y - x).float()
     size = x.float()
+    moved = y.float() - size
     if not finite:
         moved = moved.nan_to_num(0.0, 0.0, 0.0)
         size = size.nan_to_num(0.0, 0.0, 0.0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
 
 from steerlab.errors import SteerlabError
-from steerlab.tokens import TokenChoice, TokenMap
+from steerlab.tokens import TokenChoice, TokenMap, index_mask
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class Scope:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.strength, (int, float)) or not 0 <= self.strength <= 1:
+        if not isinstance(self.strength, Real) or not 0 <= self.strength <= 1:
             raise SteerlabError(f"strength={self.strength!r}: a scope's strength is a number in [0, 1]")
 
     @property
@@ -125,9 +126,12 @@ class Scope:
         for name, choice in query_like.items():
             if choice is None:
                 continue
-            along = _axis_of("key" if name == "keys" else axis, axes, f"{name}={choice!r}")
-            chosen = _map_for(moment, shape, along).select(choice)
-            parts.append(_spread(~chosen if name == "exclude" else chosen, shape, axes, along))
+            along = _axis_of("key" if name == "keys" else axis, axes, f"{name}={_shown(choice)}")
+            token_map = _map_for(moment, shape, along)
+            chosen = token_map.select(choice)
+            if name == "exclude":  # padding is not chosen either way
+                chosen = token_map.select("all").to(chosen.device) & ~chosen
+            parts.append(_spread(chosen, shape, axes, along))
         if any(part is not None for part in (self.patches, self.frames, self.region)):
             along = _axis_of(axis, axes, "a choice of patches")
             tokens = _map_for(moment, shape, along)
@@ -140,27 +144,19 @@ class Scope:
     def _row_part(self, shape, axes) -> torch.Tensor:
         if "batch" not in axes:
             raise SteerlabError(f"rows={self.rows!r}: this site has no batch axis, only {axes}")
-        count, on = shape[0], torch.zeros(shape[0], dtype=torch.bool)
-        rows = self.rows
-        if isinstance(rows, torch.Tensor) and rows.dtype == torch.bool:
-            if rows.shape != (count,):
-                raise SteerlabError(f"a row mask of shape {list(rows.shape)} does not fit {count} rows")
-            on = rows
-        elif isinstance(rows, slice):
-            on[rows] = True
-        else:
-            for row in [rows] if isinstance(rows, int) else rows:
-                if not -count <= int(row) < count:
-                    raise SteerlabError(f"row {int(row)} does not exist: the batch has {count} rows")
-                on[int(row)] = True
+        on = index_mask(self.rows, shape[0], "row")
         return on.view(-1, *[1] * (len(shape) - 1))
 
     def __str__(self) -> str:
         names = ("tokens", "exclude", "keys", "rows", "patches", "frames", "region")
-        given = [f"{name}={getattr(self, name)!r}" for name in names if getattr(self, name) is not None]
+        given = [f"{name}={_shown(getattr(self, name))}" for name in names if getattr(self, name) is not None]
         if self.strength != 1:
             given.append(f"strength={self.strength:g}")
         return ", ".join(given)
+
+
+def _shown(choice: Any) -> str:
+    return f"tensor{list(choice.shape)}" if isinstance(choice, torch.Tensor) else repr(choice)
 
 
 def _axis_of(axis: str, axes: tuple[str, ...], what: str) -> int:
@@ -186,13 +182,23 @@ def _map_for(moment: Moment, shape: torch.Size, along: int) -> TokenMap:
 
 
 def _scaled(tokens: TokenMap, count: int) -> TokenMap | None:
-    """The same picture at a coarser grid, as in the lower levels of a UNet."""
+    """The same picture at a coarser grid, as in the lower levels of a UNet, or at that of the latent."""
     grid = tokens.grid
-    while grid is not None and set(tokens.groups) <= {"patches"} and min(grid[-2:]) > 1:
+    if grid is None or not set(tokens.groups) <= {"patches"}:
+        return None
+    times = round((count / tokens.count) ** 0.5)  # places of a latent that share a patch, along an edge
+    if times > 1 and tokens.count * times**2 == count:
+        return _picture((*grid[:-2], grid[-2] * times, grid[-1] * times))
+    while min(grid[-2:]) > 1:
         grid = (*grid[:-2], -(-grid[-2] // 2), -(-grid[-1] // 2))
         if torch.Size(grid).numel() == count:
-            return TokenMap(count, {"patches": (0, count)}, grid)
+            return _picture(grid)
     return None
+
+
+def _picture(grid: tuple[int, ...]) -> TokenMap:
+    count = torch.Size(grid).numel()
+    return TokenMap(count, {"patches": (0, count)}, grid)
 
 
 def _spread(chosen: torch.Tensor, shape, axes: tuple[str, ...], along: int) -> torch.Tensor:

@@ -32,7 +32,11 @@ ALIASES = {
     "hook_embed": "embed",
 }
 
-_SELECTION = re.compile(r"-?\d+(,-?\d+)*|\d*:\d*|\*")
+# Words that number places, as in ``blocks.3`` and ``unet.down.2.1``.
+PLACES = ("blocks", "down", "mid", "up")
+
+# Which of several numbered things: 7, 1,3, 4:8 or all of them.
+SELECTION = re.compile(r"-?\d+(,-?\d+)*|\d*:\d*|\*")
 
 
 class Site(NamedTuple):
@@ -91,7 +95,7 @@ class Site(NamedTuple):
         if self.is_module or other.is_module:
             return self.whole == other.whole
         stream_fits = self.stream == "*" or self.stream == other.stream
-        return stream_fits and _fits(self.place.split("."), other.place.split("."))
+        return stream_fits and _fits(_segments(self.place), _segments(other.place))
 
     def select(self, count: int) -> int | list[int] | None:
         """Heads chosen among `count`: a number, a list of numbers, or None for all."""
@@ -134,7 +138,7 @@ def _parse_module(text: str) -> Site:
 def _parse_stream(text: str, parts: list[str]) -> Site:
     """Split segments into place, stream and heads; the stream is the last word of the vocabulary."""
     heads = ""
-    if len(parts) > 1 and parts[-2] in HEAD_STREAMS and _SELECTION.fullmatch(parts[-1]):
+    if len(parts) > 1 and parts[-2] in HEAD_STREAMS and SELECTION.fullmatch(parts[-1]):
         *parts, heads = parts
     for width in (2, 1):
         stream = ".".join(parts[-width:])
@@ -142,7 +146,14 @@ def _parse_stream(text: str, parts: list[str]) -> Site:
             return Site(".".join(parts[:-width]), stream, heads)
     if parts[-1] == "*":
         return Site(".".join(parts[:-1]), "*")
-    word = parts[-1] if not _SELECTION.fullmatch(parts[-1]) or len(parts) < 2 else parts[-2]
+    above = parts[-3:-1] if len(parts) > 2 and parts[-2].isdigit() else parts[-2:-1]
+    if parts[-1] in PLACES or (SELECTION.fullmatch(parts[-1]) and set(above) & set(PLACES)):
+        example = ".".join([*parts, "0", "resid"] if parts[-1] in PLACES else [*parts, "resid"])
+        raise SteerlabError(
+            f"{text!r} is a place without a stream; add one, for example {example!r} "
+            f"(known: {listing(STREAMS, 40)})"
+        )
+    word = parts[-1] if not SELECTION.fullmatch(parts[-1]) or len(parts) < 2 else parts[-2]
     if word in STREAMS and word not in HEAD_STREAMS:
         raise SteerlabError(
             f"{text!r}: {word!r} has no heads; heads are chosen in {listing(HEAD_STREAMS)}, "
@@ -151,6 +162,10 @@ def _parse_stream(text: str, parts: list[str]) -> Site:
     raise SteerlabError(
         f"unknown stream {word!r} in {text!r}{nearest(word, STREAMS)} (known: {listing(STREAMS, 40)})"
     )
+
+
+def _segments(place: str) -> list[str]:
+    return place.split(".") if place else []
 
 
 def _fits(pattern: list[str], place: list[str]) -> bool:
@@ -165,7 +180,7 @@ def _fits(pattern: list[str], place: list[str]) -> bool:
 def _fits_segment(pattern: str, segment: str) -> bool:
     if pattern in ("*", segment):
         return True
-    if not segment.isdigit() or not _SELECTION.fullmatch(pattern):
+    if not segment.isdigit() or not SELECTION.fullmatch(pattern):
         return False
     if ":" in pattern:
         start, stop = pattern.split(":")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -91,7 +93,7 @@ class TokenMap:
         if frames is not None:
             if len(grid) != 3:
                 raise SteerlabError(f"frames={frames!r}: these inputs are single images, grid {grid}")
-            on &= _index_mask(frames, grid[0], "frame")[:, None, None]
+            on &= index_mask(frames, grid[0], "frame")[:, None, None]
         return self._from_grid(on)
 
     def region(self, mask: torch.Tensor) -> torch.Tensor:
@@ -100,7 +102,7 @@ class TokenMap:
         mask = torch.as_tensor(mask, dtype=torch.float32)
         if mask.ndim != 2:
             raise SteerlabError(f"a region is a mask [height, width], not {list(mask.shape)}")
-        if bool((mask < 0).any()) or bool((mask > 1).any()):
+        if not bool(((mask >= 0) & (mask <= 1)).all()):
             raise SteerlabError("a region is a mask with values in [0, 1]")
         small = torch.nn.functional.interpolate(mask[None, None], size=grid[-2:], mode="area")[0, 0]
         return self._from_grid(small.expand(grid))
@@ -122,14 +124,14 @@ class TokenMap:
         return full
 
     def _select(self, choice: TokenChoice) -> torch.Tensor:
-        if isinstance(choice, torch.Tensor) and choice.dtype == torch.bool:
-            return self._fitting(choice)
+        mask = as_mask(choice)
+        if mask is not None:
+            return self._fitting(mask)
         if isinstance(choice, str):
             return self._select_word(choice)
-        if isinstance(choice, (int, slice, range)) or (
-            isinstance(choice, (Sequence, torch.Tensor)) and all(isinstance(int(i), int) for i in choice)
-        ):
-            return self._select_index(choice)
+        numbers = choice if isinstance(choice, slice) else as_indices(choice)
+        if numbers is not None:
+            return self._select_index(numbers)
         raise SteerlabError(
             f"tokens={choice!r}: give a word ({listing(self.words())}), an index, a slice, a list of indices "
             "or a boolean mask"
@@ -142,13 +144,17 @@ class TokenMap:
                 f"a token mask of shape {list(mask.shape)} does not fit {self.count} tokens "
                 f"(expected [{self.count}] or [batch, {self.count}])"
             )
+        if self.real is not None and mask.shape[0] not in (1, self.real.shape[0]):
+            raise SteerlabError(
+                f"a token mask for {mask.shape[0]} rows does not fit {self.real.shape[0]} rows"
+            )
         return mask
 
     def _select_word(self, word: str) -> torch.Tensor:
         if word == "all":
             return torch.ones(1, self.count, dtype=torch.bool)
         if word in ("first", "last"):
-            return self._select_index(0 if word == "first" else -1)
+            return self._select_index([0 if word == "first" else -1])
         if word in self.groups:
             return self._span_mask(self.groups[word])
         if word in self.named_ids and self.ids is not None:
@@ -159,7 +165,7 @@ class TokenMap:
             return self._select_text(word.removeprefix("word:"))
         if all(part.lstrip("-").isdigit() or not part for part in word.split(":")) and word.strip(":"):
             parts = [int(part) if part else None for part in word.split(":")]
-            return self._select_index(parts[0] if len(parts) == 1 else slice(*parts))
+            return self._select_index(parts if len(parts) == 1 else slice(*parts))
         raise SteerlabError(
             f"no tokens named {word!r}{nearest(word, self.words())} (known: {listing(self.words())})"
         )
@@ -175,9 +181,10 @@ class TokenMap:
 
     def _select_text(self, word: str) -> torch.Tensor:
         if self.ids is None or self.pieces is None:
-            raise SteerlabError(
-                f"tokens='word:{word}' needs a tokenizer: pass it to wrap(model, tokenizer)"
-            )
+            need = "a tokenizer: pass it to wrap(model, tokenizer)" if self.ids is not None else "token ids"
+            raise SteerlabError(f"tokens='word:{word}' needs {need} (known here: {listing(self.words())})")
+        if not word:
+            raise SteerlabError("tokens='word:' names no word; write it after the colon, as in 'word:Monday'")
         on = torch.zeros_like(self.ids, dtype=torch.bool)
         for row, ids in enumerate(self.ids.tolist()):
             pieces = self.pieces(ids)
@@ -189,10 +196,10 @@ class TokenMap:
                         on[row, token] = True
         return on
 
-    def _select_index(self, choice: Any) -> torch.Tensor:
+    def _select_index(self, choice: slice | list[int]) -> torch.Tensor:
         """By place among the real tokens of each row; negative numbers count from the row's end."""
         if self.position is None:
-            return _index_mask(choice, self.count, "token")[None]
+            return index_mask(choice, self.count, "token")[None]
         position, total = self.position, self.position.amax(dim=1, keepdim=True) + 1
         if isinstance(choice, slice):
             if choice.step not in (None, 1):
@@ -202,8 +209,8 @@ class TokenMap:
             high = total if high is None else (total + high if high < 0 else high)
             return (position >= low) & (position < high)
         on = torch.zeros_like(position, dtype=torch.bool)
-        for index in [choice] if isinstance(choice, int) else choice:
-            on |= position == (total + int(index) if int(index) < 0 else int(index))
+        for index in choice:
+            on |= position == (total + index if index < 0 else index)
         return on
 
     def _span_mask(self, span: tuple[int, int]) -> torch.Tensor:
@@ -212,16 +219,42 @@ class TokenMap:
         return on
 
 
-def _index_mask(choice: Any, count: int, kind: str) -> torch.Tensor:
-    """Boolean ``[count]`` of the indices in `choice`, checked against `count`."""
-    on = torch.zeros(count, dtype=torch.bool)
+def as_mask(choice: Any) -> torch.Tensor | None:
+    """A boolean mask, from a tensor or a list of truth values; None for anything else."""
+    if isinstance(choice, (list, tuple)) and choice and all(isinstance(one, bool) for one in choice):
+        return torch.tensor(choice)
+    return choice if isinstance(choice, torch.Tensor) and choice.dtype == torch.bool else None
+
+
+def as_indices(choice: Any) -> list[int] | None:
+    """Whole numbers, from one of them, a list, a range or a tensor; None for anything else."""
+    if isinstance(choice, torch.Tensor):
+        whole = not (choice.is_floating_point() or choice.is_complex()) and choice.ndim <= 1
+        return choice.reshape(-1).tolist() if whole else None
+    many = list(choice) if isinstance(choice, (Sequence, range)) and not isinstance(choice, str) else [choice]
+    whole = all(isinstance(one, Integral) and not isinstance(one, bool) for one in many)
+    return [int(one) for one in many] if whole else None
+
+
+def index_mask(choice: Any, count: int, kind: str) -> torch.Tensor:
+    """Boolean ``[count]`` of what `choice` names: an index, a slice, a list of indices or a mask."""
+    mask, on = as_mask(choice), torch.zeros(count, dtype=torch.bool)
+    if mask is not None:
+        if mask.shape != (count,):
+            raise SteerlabError(f"a {kind} mask of shape {list(mask.shape)} does not fit {count} {kind}s")
+        return mask
     if isinstance(choice, slice):
         on[choice] = True
         return on
-    for index in [choice] if isinstance(choice, int) else choice:
-        if not -count <= int(index) < count:
-            raise SteerlabError(f"{kind} {int(index)} does not exist: there are {count} (0 to {count - 1})")
-        on[int(index)] = True
+    indices = as_indices(choice)
+    if indices is None:
+        raise SteerlabError(
+            f"{kind}s={choice!r}: give an index, a slice, a list of indices or a boolean mask"
+        )
+    for index in indices:
+        if not -count <= index < count:
+            raise SteerlabError(f"{kind} {index} does not exist: there are {count} (0 to {count - 1})")
+        on[index] = True
     return on
 
 
@@ -229,13 +262,21 @@ def _patch_mask(choice: Any, grid: tuple[int, ...]) -> torch.Tensor:
     """Boolean ``[height, width]`` from ``"2:5,3:7"``, one ``(row, column)`` or a list of them."""
     on = torch.zeros(grid, dtype=torch.bool)
     if isinstance(choice, str):
-        spans = [[int(edge) if edge else None for edge in part.split(":")] for part in choice.split(",")]
-        if len(spans) != 2 or any(len(span) != 2 for span in spans):
+        if not re.fullmatch(r"-?\d*:-?\d*,-?\d*:-?\d*", choice.replace(" ", "")):
             raise SteerlabError(f"patches={choice!r}: write rows and columns as 'top:bottom,left:right'")
-        on[slice(*spans[0]), slice(*spans[1])] = True
+        rows, columns = [
+            slice(*(int(edge) if edge.strip() else None for edge in part.split(":")))
+            for part in choice.split(",")
+        ]
+        on[rows, columns] = True
         return on
-    pairs = [choice] if isinstance(choice[0], int) else choice
-    for row, column in pairs:
+    pairs = [choice] if as_indices(choice) else choice
+    numbers = [as_indices(pair) for pair in pairs] if isinstance(pairs, (Sequence, torch.Tensor)) else [None]
+    if any(pair is None or len(pair) != 2 for pair in numbers):
+        raise SteerlabError(
+            f"patches={choice!r}: give (row, column), a list of them or 'top:bottom,left:right'"
+        )
+    for row, column in numbers:
         if not (0 <= row < grid[0] and 0 <= column < grid[1]):
             raise SteerlabError(f"patch ({row}, {column}) is outside the grid of {grid[0]} x {grid[1]}")
         on[row, column] = True

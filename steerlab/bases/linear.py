@@ -30,9 +30,11 @@ class Subspace(Basis):
         if vectors.ndim != 2:
             raise SteerlabError(f"a subspace takes vectors [rank, dim], not {list(vectors.shape)}")
         if not bool(vectors.any()):
-            raise SteerlabError("the vectors of the subspace are zero: they span nothing")
+            raise SteerlabError(f"{type(self).__name__}: the vectors are zero, and span nothing")
         self._atoms = orthonormal(vectors)
-        self.origin = torch.zeros_like(vectors[0]) if origin is None else finite(origin, "the origin")
+        self.origin = (
+            torch.zeros_like(vectors[0]) if origin is None else finite(torch.as_tensor(origin), "the origin")
+        )
         if self.origin.shape != (self.dim,):
             raise SteerlabError(f"origin has shape {list(self.origin.shape)}, the basis needs [{self.dim}]")
 

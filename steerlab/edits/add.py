@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from numbers import Real
 
 import torch
 
@@ -28,15 +29,16 @@ class Add(Edit):
 
     def __post_init__(self) -> None:
         vector = constant(self.vector, "Add: the vector")
-        if not isinstance(self.strength, (int, float)) or self.strength != self.strength:
+        if not isinstance(self.strength, Real) or self.strength != self.strength:
             raise SteerlabError(f"Add: strength={self.strength!r} is not a number")
         object.__setattr__(self, "vector", vector)
-        object.__setattr__(self, "step", self.strength * vector)
+        object.__setattr__(self, "step", self.strength * wide(vector))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        step = self.step
-        if step.dtype is x.dtype and step.device == x.device and step.shape == x.shape[-1:]:
-            return x + step  # the common case, on the path of every generated token
+        # a vector in training changes between calls
+        step = self.strength * wide(self.vector) if self.vector.requires_grad else self.step
+        if step.device == x.device and step.shape == x.shape[-1:]:
+            return (x + step).to(x.dtype)  # the common case, on the path of every generated token
         x_wide = wide(x)
         return (x_wide + fitted(step, x_wide, "Add: a vector")).to(x.dtype)

@@ -60,7 +60,8 @@ class Scoped:
         return Scoped(self.edit, narrowed(self.scope, choices))
 
     def __repr__(self) -> str:
-        return f"{self.edit!r}.on({self.scope})"
+        entries = str(self.scope)
+        return f"{self.edit!r}.on({entries})" if entries else repr(self.edit)
 
 
 def narrowed(scope: Scope, choices: dict[str, Any]) -> Scope:
@@ -92,9 +93,20 @@ def in_coordinates(
     return (x_wide + (basis.decode(change(z)) - basis.decode(z))).to(x.dtype)
 
 
+def check_basis(basis: object, edit: str) -> None:
+    """Refuse what is not a basis."""
+    if not isinstance(basis, Basis):
+        raise SteerlabError(
+            f"{edit} takes a basis, not {type(basis).__name__}; for one vector write Direction(vector)"
+        )
+
+
 def constant(value: Any, what: str) -> torch.Tensor:
     """A floating tensor without gaps, from a tensor, a list or a number."""
-    tensor = torch.as_tensor(value)
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise SteerlabError(f"{what} is a tensor or a list of numbers, not {type(value).__name__}") from None
     if not tensor.is_floating_point():
         raise SteerlabError(f"{what} holds {tensor.dtype} numbers; it needs floating ones: .float()")
     bad = int((~torch.isfinite(tensor)).sum())
@@ -106,8 +118,13 @@ def constant(value: Any, what: str) -> torch.Tensor:
 def fitted(value: torch.Tensor, x: torch.Tensor, what: str) -> torch.Tensor:
     """`value` on the device and in the dtype of `x`, refused unless it broadcasts to it."""
     trailing = x.shape[x.ndim - value.ndim :] if value.ndim <= x.ndim else None
-    if trailing is None or any(have not in (1, need) for have, need in zip(value.shape, trailing, strict=True)):
-        raise SteerlabError(f"{what} of shape {list(value.shape)} does not fit the activation {list(x.shape)}")
+    if trailing is None or any(
+        have not in (1, need) for have, need in zip(value.shape, trailing, strict=True)
+    ):
+        raise SteerlabError(
+            f"{what} of shape {list(value.shape)} does not fit the activation {list(x.shape)}; "
+            f"give [{x.shape[-1]}], or a shape that broadcasts to the activation's"
+        )
     return value.to(device=x.device, dtype=x.dtype)
 
 

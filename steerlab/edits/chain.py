@@ -24,6 +24,8 @@ class Chain(Edit):
     edits: Sequence[Edit]
 
     def __post_init__(self) -> None:
+        if isinstance(self.edits, Edit):
+            raise SteerlabError(f"Chain takes a list of edits: Chain([{self.edits!r}])")
         if not self.edits:
             raise SteerlabError("Chain needs at least one edit")
         for edit in self.edits:
@@ -31,6 +33,8 @@ class Chain(Edit):
                 raise SteerlabError(
                     f"Chain takes edits, not {type(edit).__name__}: {edit!r}; put a scope on the whole chain"
                 )
+        # a chain belongs where its choosiest link does
+        object.__setattr__(self, "streams", next((e.streams for e in self.edits if e.streams), ()))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return the result of the last edit."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerlab.bases.base import Basis
-from steerlab.edits.base import Edit, in_coordinates
+from steerlab.edits.base import Edit, check_basis, in_coordinates
 from steerlab.errors import SteerlabError
 
 
@@ -32,6 +32,8 @@ class Clamp(Edit):
             raise SteerlabError("Clamp needs a bound: low=, high= or both")
         if self.low is not None and self.high is not None and not self.low <= self.high:
             raise SteerlabError(f"Clamp: low={self.low} is above high={self.high}")
+        if self.basis is not None:
+            check_basis(self.basis, "Clamp")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""

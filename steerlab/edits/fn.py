@@ -31,5 +31,7 @@ class Fn(Edit):
         """Return what the function returns."""
         y = self.function(x.clone())
         if not isinstance(y, torch.Tensor):
-            raise SteerlabError(f"Fn: the function returned {type(y).__name__}, not a tensor; does it return?")
+            raise SteerlabError(
+                f"Fn: the function returned {type(y).__name__}, not a tensor; does it return?"
+            )
         return y

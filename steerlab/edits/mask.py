@@ -68,10 +68,11 @@ class Mask(Edit):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return scores ``[..., query, key]``."""
         keep = self.keep
-        if keep.shape[-2:] != x.shape[-2:] or keep.ndim > x.ndim:
+        leading = zip(keep.shape[-3::-1], x.shape[-3::-1], strict=False)
+        if keep.shape[-2:] != x.shape[-2:] or keep.ndim > x.ndim or any(a not in (1, b) for a, b in leading):
             raise SteerlabError(
                 f"Mask of shape {list(keep.shape)} does not fit the scores {list(x.shape)} "
-                f"(expected [..., {x.shape[-2]}, {x.shape[-1]}])"
+                f"(expected [{x.shape[-2]}, {x.shape[-1]}], or with the axes before them)"
             )
         return x.masked_fill(~keep.to(x.device), -torch.inf)
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerlab.bases.base import Basis
-from steerlab.edits.base import Edit, in_coordinates, wide
-from steerlab.errors import SteerlabError
+from steerlab.edits.base import Edit, check_basis, in_coordinates, wide
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -24,7 +23,7 @@ class Project(Edit):
     basis: Basis
 
     def __post_init__(self) -> None:
-        _is_basis(self.basis, "Project")
+        check_basis(self.basis, "Project")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
@@ -44,16 +43,8 @@ class Remove(Edit):
     basis: Basis
 
     def __post_init__(self) -> None:
-        _is_basis(self.basis, "Remove")
+        check_basis(self.basis, "Remove")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
         return in_coordinates(x, self.basis, torch.zeros_like)
-
-
-def _is_basis(basis: object, edit: str) -> None:
-    if not isinstance(basis, Basis):
-        raise SteerlabError(
-            f"{edit} takes a basis, not {type(basis).__name__}; "
-            f"for one vector write {edit}(Direction(vector))"
-        )

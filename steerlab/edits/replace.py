@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerlab.bases.base import Basis
-from steerlab.edits.base import Edit, constant, fitted, in_coordinates
+from steerlab.edits.base import Edit, check_basis, constant, fitted, in_coordinates, wide
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -28,11 +28,12 @@ class Replace(Edit):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "value", constant(self.value, "Replace: the value"))
+        if self.basis is not None:
+            check_basis(self.basis, "Replace")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        value = fitted(self.value, x, "Replace: a value").expand(x.shape)
         if self.basis is None:
-            return value.clone()
-        wanted = self.basis.encode(fitted(self.value, x.float(), "Replace: a value").expand(x.shape))
+            return fitted(self.value, x, "Replace: a value").expand(x.shape).clone()
+        wanted = self.basis.encode(fitted(self.value, wide(x), "Replace: a value").expand(x.shape))
         return in_coordinates(x, self.basis, lambda z: wanted.to(z.dtype))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 
 from steerlab.bases.base import Basis
-from steerlab.edits.base import Edit, in_coordinates
+from steerlab.edits.base import Edit, check_basis, in_coordinates
 from steerlab.errors import SteerlabError
 
 
@@ -27,8 +28,10 @@ class Scale(Edit):
     basis: Basis | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.factor, (int, float)) or self.factor != self.factor:
+        if not isinstance(self.factor, Real) or self.factor != self.factor:
             raise SteerlabError(f"Scale: factor={self.factor!r} is not a number")
+        if self.basis is not None:
+            check_basis(self.basis, "Scale")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""

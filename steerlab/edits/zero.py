@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from steerlab.bases.base import Basis
-from steerlab.edits.base import Edit, in_coordinates
+from steerlab.edits.base import Edit, check_basis, in_coordinates
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -21,6 +21,10 @@ class Zero(Edit):
     """
 
     basis: Basis | None = None
+
+    def __post_init__(self) -> None:
+        if self.basis is not None:
+            check_basis(self.basis, "Zero")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return zeros ``[..., dim]``, or `x` without the basis' part."""

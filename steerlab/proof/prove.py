@@ -79,7 +79,7 @@ def _record(model: Any, family: Family, holder: nn.Module) -> Recording:
     modules = list(holder.modules())
     attentions = [m for m in modules if hasattr(m, "config") and attention.uses_table(m)]
     with recording(modules, attentions) as seen:
-        for module, kwargs in family.proving(model):
+        for module, kwargs in _forwards(model, family):
             with evaluating(module):
                 try:
                     module(**kwargs)
@@ -89,6 +89,16 @@ def _record(model: Any, family: Family, holder: nn.Module) -> Recording:
                         f"{type(fault).__name__}: {fault}"
                     ) from fault
     return seen
+
+
+def _forwards(model: Any, family: Family) -> list[tuple[nn.Module, dict[str, Any]]]:
+    try:
+        return family.proving(model)
+    except AttributeError as fault:
+        raise SteerlabError(
+            f"family {family.name!r} does not fit {type(model).__name__}: {fault}; leave family= out to "
+            "have it found, or pass family='plain' for module paths alone"
+        ) from fault
 
 
 def _parts(prefix: str, root: nn.Module, tower: Tower | Denoiser) -> list[Part]:
@@ -126,7 +136,9 @@ def _prove_entrance(findings, prefix, root, tower, parts, seen) -> None:
             if place:
                 findings.add(place, "resid_pre", module, "input", layout=grid, tower=prefix)
                 difference = Layout("difference", grid=True)
-                findings.add(place, "update", module, "output", layout=difference, anchor=module, tower=prefix)
+                findings.add(
+                    place, "update", module, "output", layout=difference, anchor=module, tower=prefix
+                )
                 findings.add(place, "resid", module, "output", layout=grid, tower=prefix)
         findings.add(prefix, "noise", root, "output", layout=grid, tower=prefix)
     if isinstance(tower, Tower) or "" in tower.places:
@@ -155,7 +167,9 @@ def _keep_what_fired(findings: Findings, holder: nn.Module, seen: Recording) -> 
         module = seen[point.module]
         raw = module.given if point.side == "input" else module.gave
         if raw is None:
-            findings.withdraw(site.place, site.stream, f"{type(point.module).__name__} never ran, or gave no tensor")
+            findings.withdraw(
+                site.place, site.stream, f"{type(point.module).__name__} never ran, or gave no tensor"
+            )
             continue
         anchor = None if point.anchor is None else seen[point.anchor].given
         findings.known[site] = dataclasses.replace(
