@@ -93,7 +93,7 @@ class Receipt:
             if not entry.fires:
                 raise SteerlabError(
                     f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does "
-                    "it reach this site? (strict=False accepts this)"
+                    "it reach this site? A model that ran compiled before skips new hooks. (strict=False accepts this)"
                 )
             if not entry.tokens:
                 raise SteerlabError(
