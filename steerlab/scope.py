@@ -48,8 +48,8 @@ class Scope:
         ``scores`` and ``pattern`` these are the queries.
     keys : the same
         Keys, at ``scores`` and ``pattern``.
-    rows : int, slice, list or boolean mask
-        Rows of the batch.
+    rows, heads : int, slice, list or boolean mask
+        Rows of the batch; heads, at sites that have them.
     patches, frames
         ``(row, column)``, a list of them or ``"2:5,3:7"``; frame numbers of a video. Patches without
         frames are tubes.
@@ -63,6 +63,7 @@ class Scope:
     exclude: TokenChoice | None = None
     keys: TokenChoice | None = None
     rows: Any = None
+    heads: Any = None
     patches: Any = None
     frames: Any = None
     region: Any = None
@@ -75,7 +76,7 @@ class Scope:
     @property
     def everything(self) -> bool:
         """Whether nothing is restricted."""
-        return not self.needs_tokens and self.rows is None and self.strength == 1
+        return not self.needs_tokens and self.rows is None and self.heads is None and self.strength == 1
 
     @property
     def needs_tokens(self) -> bool:
@@ -108,7 +109,8 @@ class Scope:
             return None
         parts = [
             *self._token_parts(shape, axes, moment),
-            *([self._row_part(shape, axes)] if self.rows is not None else []),
+            *([_entries(self.rows, "batch", "row", shape, axes)] if self.rows is not None else []),
+            *([_entries(self.heads, "head", "head", shape, axes)] if self.heads is not None else []),
         ]
         weight = torch.ones((1,) * len(shape), dtype=torch.bool, device=device)
         for part in parts:
@@ -141,14 +143,8 @@ class Scope:
                 parts.append(_spread(tokens.region(self.region), shape, axes, along))
         return parts
 
-    def _row_part(self, shape, axes) -> torch.Tensor:
-        if "batch" not in axes:
-            raise SteerlabError(f"rows={self.rows!r}: this site has no batch axis, only {axes}")
-        on = index_mask(self.rows, shape[0], "row")
-        return on.view(-1, *[1] * (len(shape) - 1))
-
     def __str__(self) -> str:
-        names = ("tokens", "exclude", "keys", "rows", "patches", "frames", "region")
+        names = ("tokens", "exclude", "keys", "rows", "heads", "patches", "frames", "region")
         given = [f"{name}={_shown(getattr(self, name))}" for name in names if getattr(self, name) is not None]
         if self.strength != 1:
             given.append(f"strength={self.strength:g}")
@@ -157,6 +153,14 @@ class Scope:
 
 def _shown(choice: Any) -> str:
     return f"tensor{list(choice.shape)}" if isinstance(choice, torch.Tensor) else repr(choice)
+
+
+def _entries(choice: Any, axis: str, kind: str, shape: torch.Size, axes: tuple[str, ...]) -> torch.Tensor:
+    """Boolean mask of some entries of one axis, viewed so that it broadcasts."""
+    along = _axis_of(axis, axes, f"{kind}s={_shown(choice)}")
+    view = [1] * len(shape)
+    view[along] = shape[along]
+    return index_mask(choice, shape[along], kind).view(view)
 
 
 def _axis_of(axis: str, axes: tuple[str, ...], what: str) -> int:

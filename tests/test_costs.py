@@ -120,7 +120,11 @@ class SquareMatrices(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         for tensor in result if isinstance(result, (tuple, list)) else (result,):
-            if isinstance(tensor, torch.Tensor) and tensor.ndim >= 3 and tensor.shape[-2:] == (TOKENS, TOKENS):
+            if (
+                isinstance(tensor, torch.Tensor)
+                and tensor.ndim >= 3
+                and tensor.shape[-2:] == (TOKENS, TOKENS)
+            ):
                 heads = tensor.numel() // TOKENS**2
                 self.made += tensor.is_floating_point() and heads % HEADS == 0
         return result
@@ -146,7 +150,8 @@ def test_only_the_asked_block_makes_an_attention_matrix(micro, bare):
 def test_a_forward_ends_after_the_last_site_that_is_asked_for(micro, inputs):
     model, ran = sl.wrap(micro), []
     handles = [
-        block.register_forward_hook(lambda *_, i=i: ran.append(i)) for i, block in enumerate(micro.model.layers)
+        block.register_forward_hook(lambda *_, i=i: ran.append(i))
+        for i, block in enumerate(micro.model.layers)
     ]
     try:
         model.capture(inputs, at=["blocks.7.resid", "blocks.2.heads"])

@@ -134,7 +134,11 @@ def test_one_edited_pattern_leaves_every_other_block_its_kernel_and_its_bits(smo
     held = sl.wrap(model, tokenizer)
     inputs = tokenizer(PADDED, return_tensors="pt", padding=True)
     before = held.capture(inputs, at="blocks.0:15.heads")
-    with held.edit({"blocks.15.pattern.3": sl.Zero()}), held.read("blocks.*.heads") as reading, torch.no_grad():
+    with (
+        held.edit({"blocks.15.pattern.3": sl.Zero()}),
+        held.read("blocks.*.heads") as reading,
+        torch.no_grad(),
+    ):
         model(**inputs)
     after = reading.activations()
     assert all(torch.equal(before[site], after[site]) for site in before)

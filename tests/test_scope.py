@@ -121,3 +121,20 @@ def test_narrowing_twice_keeps_the_last_choice_and_prints_what_was_chosen():
 def test_a_strength_outside_of_zero_to_one_is_refused(strength):
     with pytest.raises(sl.SteerlabError, match=r"strength=.* a scope's strength is a number in \[0, 1\]"):
         sl.Scope(strength=strength)
+
+
+def test_heads_are_chosen_along_the_head_axis_of_values_and_of_patterns():
+    scope = sl.Scope(heads=[1, 3])
+    for axes, shape, view in (
+        (("batch", "token", "head", "dim"), (2, 5, 4, 8), (1, 1, 4, 1)),
+        (("batch", "head", "query", "key"), (2, 4, 5, 5), (1, 4, 1, 1)),
+    ):
+        weights = scope.weights(torch.Size(shape), axes, Moment(), torch.device("cpu"))
+        assert weights.shape == view
+        assert weights.flatten().tolist() == [False, True, False, True]
+    with pytest.raises(sl.SteerlabError, match="head 4 does not exist: .* 4"):
+        sl.Scope(heads=4).weights(
+            torch.Size((2, 5, 4, 8)), ("batch", "token", "head", "dim"), Moment(), torch.device("cpu")
+        )
+    with pytest.raises(sl.SteerlabError, match="this site has no head axis"):
+        scope.weights(torch.Size((2, 5, 8)), ("batch", "token", "dim"), Moment(), torch.device("cpu"))
