@@ -16,8 +16,8 @@ MISTAKES = {
     "keyword misspelt": (
         lambda: sl.Zero().on(token="last"),
         (
-            "a scope has no 'token'; did you mean 'tokens'? (known: tokens, exclude, keys, rows, patches, "
-            "frames, region, strength)"
+            "a scope has no 'token'; did you mean 'tokens'? (known: tokens, exclude, keys, rows, heads, "
+            "patches, frames, region, strength)"
         ),
     ),
     "strength above one": (
