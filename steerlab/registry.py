@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from steerlab.errors import SteerlabError, listing, nearest
 
@@ -37,6 +37,10 @@ class Registry(Generic[T]):
         self.faults: dict[str, str] = {}
         self._items: dict[str, T] = {}
         self._read_plugins = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """An edit that is sent to a server brings this registry along, but not all that others have added."""
+        return vars(self) | {"_items": {}, "_read_plugins": True}
 
     def add(self, name: str, item: T, *, replace: bool = False) -> T:
         """Register `item` under `name`; a name is taken once unless it is replaced on purpose."""
