@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from steerlab import __version__
+import steerlab
 from steerlab.errors import SteerlabError
 
 MISTAKE, INTERRUPTED = 2, 130
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="steerlab",
         description="Open a pretrained model, read any activation, change it, prove the change.",
     )
-    parser.add_argument("--version", action="version", version=f"steerlab {__version__}")
+    parser.add_argument("--version", action="version", version=f"steerlab {steerlab.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     demo = _command(
