@@ -61,11 +61,15 @@ class Clock:
         names = entrance.names
 
         def look(args: tuple, kwargs: dict) -> None:
-            self._inputs[prefix] = {**dict(zip(names, args, strict=False)), **kwargs}
+            inputs = {**dict(zip(names, args, strict=False)), **kwargs}
+            cache = inputs.get("past_key_values")
+            if hasattr(cache, "get_seq_length"):  # asked now: the cache grows while the forward runs
+                inputs["cached_tokens"] = int(cache.get_seq_length())
+            self._inputs[prefix] = inputs
             self._now.pop(prefix, None)
             self._count[prefix] = self._count.get(prefix, -1) + 1
 
-        remove = taps.before(entrance.module, look)
+        remove = taps.before(entrance.module, look, first=True)  # before an edit of what the tower is given
         return lambda: (remove(), self._inputs.clear(), self._now.clear()) and None
 
     def moment(self, prefix: str) -> Moment:

@@ -87,7 +87,7 @@ def change_at(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The function from an activation to the edited one, for one edit at one site."""
     axes, heads = chosen_axes(point.axes, site.select(point.heads))
-    finite = site.stream != "scores"
+    finite, unfused = site.stream != "scores", site.stream in ("scores", "pattern")
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
     everything, clocked = scope.everything, scope.needs_tokens and tower in clock.towers
@@ -107,7 +107,10 @@ def change_at(
             entry.casts += 1
         tokens = x.shape[0] if token_axis is None else x.shape[0] * x.shape[token_axis]
         if not everything:
-            y, tokens = blend(x, y, weights_at(x, rows), token_axis)
+            weight = weights_at(x, rows)
+            # an edited pattern leaves the model's own kernel: one of weight 0 is not edited
+            idle = unfused and not weight.any()
+            y, tokens = (x, 0) if idle else blend(x, y, weight, token_axis)
         note(entry, x, y, tokens, finite)
         return y
 
@@ -149,16 +152,21 @@ def chosen_axes(axes: tuple[str, ...], heads: int | list[int] | None) -> tuple[t
 def _at_heads(change: Callable, axis: int, heads: int | list[int]) -> Callable:
     def change_heads(x: torch.Tensor) -> torch.Tensor:
         if isinstance(heads, int):
-            y = change(x.select(axis, heads))
-            return x.select_scatter(y, axis, heads)
+            part = x.select(axis, heads)
+            y = change(part)
+            return x if y is part else x.select_scatter(y, axis, heads)
         index = torch.tensor(heads, device=x.device)
-        return x.index_copy(axis, index, change(x.index_select(axis, index)))
+        part = x.index_select(axis, index)
+        y = change(part)
+        return x if y is part else x.index_copy(axis, index, y)
 
     return change_heads
 
 
 def _at_rows(change: Callable, rows: slice) -> Callable:
     def change_rows(x: torch.Tensor) -> torch.Tensor:
-        return x.slice_scatter(change(x[rows]), 0, rows.start, rows.stop)
+        part = x[rows]
+        y = change(part)
+        return x if y is part else x.slice_scatter(y, 0, rows.start, rows.stop)
 
     return change_rows

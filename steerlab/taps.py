@@ -111,9 +111,13 @@ def install_reads(
         number += 1
 
 
-def before(module: nn.Module, look: Callable[[tuple, dict], None]) -> Callable[[], None]:
-    """Call ``look(args, kwargs)`` before every forward of `module`; returns the remover."""
-    return module.register_forward_pre_hook(lambda _, args, kwargs: look(args, kwargs), with_kwargs=True).remove
+def before(
+    module: nn.Module, look: Callable[[tuple, dict], None], *, first: bool = False
+) -> Callable[[], None]:
+    """Call ``look(args, kwargs)`` before every forward of `module`, and before its hooks if `first`."""
+    return module.register_forward_pre_hook(
+        lambda _, args, kwargs: look(args, kwargs), with_kwargs=True, prepend=first
+    ).remove
 
 
 def after(module: nn.Module, look: Callable[[tuple, dict, Any], None]) -> Callable[[], None]:

@@ -121,6 +121,8 @@ ROWS: dict[str, dict[str, Row]] = {
     "dinov3_vit": {"": DINO3},
     "siglip_vision": {"": SIGLIP_VISION},
     "clip_vision": {"": CLIP_VISION},
+    "clip_text": {"": CLIP_TEXT},
+    "siglip2_vision": {"": SIGLIP_VISION},
     "clip": {"vision.": CLIP_VISION.under("vision_model."), "text.": CLIP_TEXT.under("text_model.")},
     "siglip": SIGLIP,
     "siglip2": SIGLIP,
@@ -128,6 +130,7 @@ ROWS: dict[str, dict[str, Row]] = {
     "vjepa2": {"": JEPA.under("encoder."), "predictor.": JEPA.under("predictor.")},
     "timesformer": {"": TIMESFORMER},
     "timm_vit": {"": TIMM},
+    "dinov2_saliency": {"": DINO2.under("backbone.")},
     "sd": {"text_encoder.": CLIP_TEXT.under("text_encoder.")},
     "sdxl": {
         "text_encoder.": CLIP_TEXT.under("text_encoder."),

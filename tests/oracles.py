@@ -89,6 +89,12 @@ def points(tiny: Any) -> dict[str, Point]:
         found |= tower_points(tiny.model, prefix, row)
     if tiny.family in DENOISERS:
         found |= denoiser_points(tiny.model, DENOISERS[tiny.family])
+    if tiny.family == "plain":  # no vocabulary: any module by its path
+        found |= {
+            "module:3:input": Point("in", "3"),
+            "module:3": Point("out", "3"),
+            "module:4": Point("out", "4"),
+        }
     return found
 
 
@@ -238,8 +244,9 @@ def eager(model: Any) -> Any:
     """A copy of the model, or of the pipeline, whose transformers compute attention step by step."""
     model = copy.deepcopy(model)
     for part in model.components.values() if hasattr(model, "components") else [model]:
-        if hasattr(part, "set_attn_implementation"):
-            part.set_attn_implementation("eager")
+        for module in part.modules() if isinstance(part, nn.Module) else ():
+            if hasattr(module, "set_attn_implementation"):  # a model of transformers may be a part of another
+                module.set_attn_implementation("eager")
     return model
 
 

@@ -21,8 +21,10 @@ def text_tokens(root: nn.Module, inputs: Mapping[str, Any], processor: Any) -> T
     if given is None:
         return None
     batch, count = given.shape[:2]
-    cache = inputs.get("past_key_values")
-    start = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
+    start = inputs.get("cached_tokens")  # what the clock saw before the forward
+    if start is None:
+        cache = inputs.get("past_key_values")
+        start = int(cache.get_seq_length()) if hasattr(cache, "get_seq_length") else 0
     mask = inputs.get("attention_mask")
     if isinstance(mask, torch.Tensor) and mask.ndim == 2:
         real = mask.bool()[:, start : start + count]
