@@ -160,31 +160,45 @@ def _run_call(call: Call, taps: Sequence[Tap], original: Callable) -> tuple:
         if tap.point.side in parts:
             parts[tap.point.side] = tap.run(parts[tap.point.side])
     call = Call(call.module, **parts, mask=call.mask, settings=call.settings, name=call.name)
-    pattern = _staged(taps, call.scores, call.sinks)
+    pattern, changed = _staged(taps, call.scores, call.sinks)
+    output = original(call.module, call.q, call.k, call.v, call.mask, **call.settings)
     if pattern is None:
-        return original(call.module, call.q, call.k, call.v, call.mask, **call.settings)
+        return output
     dropped = nn.functional.dropout(pattern, call.settings.get("dropout", 0.0), call.module.training)
-    mixed = mix_values(dropped, call.v).transpose(1, 2).contiguous()
-    return mixed, (pattern.to(call.v.dtype) if call.name == "eager" else None)
+    mixed = mix_values(dropped, call.v)
+    heads = torch.where(changed.unsqueeze(-1), mixed, output[0].transpose(1, 2)).transpose(1, 2).contiguous()
+    return heads, (None if output[1] is None else pattern.to(output[1].dtype))
 
 
-def _staged(taps: Sequence[Tap], scores_of: Callable, sinks_of: Callable) -> torch.Tensor | None:
-    """Run the taps on scores, then on the pattern; returns the pattern if any tap changed something."""
+def _staged(
+    taps: Sequence[Tap], scores_of: Callable, sinks_of: Callable
+) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Run the taps on scores, then on the pattern.
+
+    Returns
+    -------
+    pattern, changed : Tensor
+        The pattern ``[batch, head, query, key]``, and which rows of it ``[batch, head, query]`` are not as
+        the kernel has them; the others keep what the kernel wrote. None and None without a change.
+    """
     inner = [tap for tap in taps if tap.point.side in ("scores", "pattern")]
     if not inner:
-        return None
+        return None, None
     before = scores = scores_of()
     for tap in inner:
         if tap.point.side == "scores":
             scores = tap.change(scores) if tap.store is None else (tap.store(scores), scores)[1]
-    edited = scores is not before
-    if all(tap.point.side == "scores" for tap in inner) and not edited:
-        return None
+    changed = None if scores is before else (scores != before).any(-1)
+    if all(tap.point.side == "scores" for tap in inner) and changed is None:
+        return None, None
     before = pattern = attention_pattern(scores, sinks_of())
     for tap in inner:
         if tap.point.side == "pattern":
             pattern = tap.change(pattern) if tap.store is None else (tap.store(pattern), pattern)[1]
-    return pattern if edited or pattern is not before else None
+    if pattern is not before:
+        rows = (pattern != before).any(-1)
+        changed = rows if changed is None else changed | rows
+    return (None, None) if changed is None else (pattern, changed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,5 +249,9 @@ def run_projected(taps: Sequence[Tap], raw: torch.Tensor) -> torch.Tensor:
         bias = projected.bias(stash, k.shape[2], k.shape[0])
         return attention_scores(q, k, scale=q.shape[-1] ** -0.5, bias=bias)
 
-    pattern = _staged(_reads_last(taps), scores_of, lambda: None)
-    return raw if pattern is None else mix_values(pattern, v).transpose(1, 2).flatten(2)
+    pattern, changed = _staged(_reads_last(taps), scores_of, lambda: None)
+    if pattern is None:
+        return raw
+    kept = changed.transpose(1, 2).unsqueeze(-1)
+    mixed = mix_values(pattern, v).transpose(1, 2)
+    return torch.where(kept, mixed, raw.unflatten(-1, mixed.shape[-2:])).flatten(2)

@@ -63,7 +63,9 @@ class Point:
         """Names of the activation's axes, as many as it has."""
         if not self.site.is_module:
             axes = AXES.get(self.site.stream, PLAIN_AXES)
-            return ("batch", "dim") if len(self.shape) == 2 else axes  # class logits, norms of pooled tokens
+            axes = ("batch", "dim") if len(self.shape) == 2 else axes  # class logits, norms of pooled tokens
+            # the proof runs one row: more of them are frames or places that the model folded into the batch
+            return axes if not self.shape or self.shape[0] == 1 else ("batch * fold", *axes[1:])
         return ("batch", *(f"axis {i}" for i in range(1, len(self.shape) - 1)), "dim")[: len(self.shape) or 3]
 
     @property

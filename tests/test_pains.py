@@ -57,18 +57,32 @@ def test_a_sliding_window_is_in_the_pattern(held, family):
     assert pattern.diagonal(1 - window, -2, -1).gt(0).all()
 
 
-def test_a_user_who_edits_one_block_keeps_the_fused_kernel_everywhere_else(held, monkeypatch):
-    one, fused = held("llama"), []
-    kernel = torch.nn.functional.scaled_dot_product_attention
-
-    def counted(*args, **kwargs):
-        fused.append(1)
-        return kernel(*args, **kwargs)
-
-    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", counted)
-    with torch.no_grad(), one.model.edit({"blocks.1.pattern": sl.Scale(0.5)}):
+@pytest.mark.parametrize("family", ["llama", "gpt_oss", "vit", "timm_vit"])
+def test_editing_one_head_of_one_pattern_leaves_every_other_head_its_kernel_and_its_bits(held, family):
+    one = held(family)
+    bare = one.model.capture(one.tiny.inputs, at="blocks.1.heads")["blocks.1.heads"]
+    edit = {"blocks.1.pattern.2": sl.Scale(0.5)}
+    with torch.no_grad(), one.model.edit(edit), one.model.read("blocks.1.heads") as reading:
         one.tiny.model(**one.tiny.inputs)
-    assert len(fused) == len(one.tiny.model.model.layers) - 1
+    heads = reading.activations()["blocks.1.heads"]
+    others = [0, 1, 3]
+    assert torch.equal(heads[:, :, others], bare[:, :, others])
+    assert torch.allclose(heads[:, :, 2], 0.5 * bare[:, :, 2], atol=1e-6)
+
+
+def test_rows_that_the_model_folds_into_its_batch_are_never_mistaken_for_the_users_rows(held):
+    """TimeSformer attends within frames: its attention's batch holds every frame of every video."""
+    one = held("timesformer")
+    zero = {"blocks.1.heads.1": sl.Zero()}
+    result = one.model.compare(one.tiny.inputs, zero, controls=0)
+    with torch.no_grad():
+        base = main(one.tiny.model(**one.tiny.inputs))
+        with one.model.edit(zero):
+            edited = main(one.tiny.model(**one.tiny.inputs))
+    assert torch.allclose(result.effect.float(), sl.metrics.relative_change(base, edited).float(), rtol=1e-3)
+    with pytest.raises(sl.SteerlabError, match=r"blocks\.1\.heads: rows=0: this site has no batch axis"):
+        with torch.no_grad(), one.model.edit({"blocks.1.heads": sl.Zero().on(rows=0)}):
+            one.tiny.model(**one.tiny.inputs)
 
 
 def test_grouped_heads_know_their_key_value_head(held):
