@@ -124,7 +124,7 @@ class Model:
         plan = self._plan(at)
         reading = Reading(plan, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
         # accelerate's offload hooks would not run after a forward that ended early
-        whole = self._is_pipeline or "_hf_hook" in vars(self.module)
+        whole = self._is_pipeline or reading.offloaded
         run, kwargs = self._entrance(plan.towers, kwargs)
         return capture(reading, run, kwargs, stop_after=0 if whole else plan.reads)
 

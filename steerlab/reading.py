@@ -13,7 +13,7 @@ from steerlab import taps
 from steerlab.activations import Activations, chosen_tokens
 from steerlab.clock import Clock
 from steerlab.editing import chosen_axes
-from steerlab.errors import SteerlabError, listing
+from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.intervention import refuse_compiled
 from steerlab.points import Point
 from steerlab.sites import Site
@@ -59,11 +59,14 @@ class Plan:
         fires = [point.fires for _, point in found]
         self.reads = 0 if 0 in fires else sum(fires)
 
-    def refuse_compiled(self) -> None:
-        """Refuse sites inside compiled modules."""
+    def look(self) -> bool:
+        """Refuse sites inside compiled modules; returns whether accelerate's hooks move weights about."""
+        offloaded = False
         for module in self.above:
             if module._compiled_call_impl is not None or module.__class__.__name__ == "OptimizedModule":
                 refuse_compiled(self.found)
+            offloaded = offloaded or "_hf_hook" in module.__dict__
+        return offloaded
 
 
 class Reading:
@@ -74,7 +77,7 @@ class Reading:
     """
 
     def __init__(self, plan: Plan, clock: Clock, selection: Selection, *, every: bool = False) -> None:
-        plan.refuse_compiled()
+        self.offloaded = plan.look()
         self._plan, self._clock, self._selection, self._every = plan, clock, selection, every
         self._values: list[Any] = []
         self._maps: dict[str, TokenMap | None] = {}
@@ -136,6 +139,17 @@ class Reading:
             tensors[site] = value
         tower_of, maps = plan.tower_of, self._maps if self._selection.tokens is None else {}
         return Activations(tensors, axes, {site: maps.get(tower_of[site]) for site in plan.sites})
+
+    def calls(self, at: str | Site) -> list[torch.Tensor]:
+        """What a site showed at each fire, in order; for shapes that change, as while generating."""
+        site = Site.parse(at)
+        if site not in self._plan.axes:
+            known = [str(known) for known in self._plan.sites]
+            raise SteerlabError(f"{site} is not read here{nearest(str(site), known)} (read: {listing(known)})")
+        value = self._values[self._plan.sites.index(site)] if self._values else _MISSING
+        if value is _MISSING:
+            return []
+        return list(value) if isinstance(value, list) else [value]
 
     def _refuse_missing(self) -> None:
         values = self._values or [_MISSING] * len(self._plan.sites)
@@ -207,5 +221,5 @@ def capture(reading: Reading, run: Callable[..., Any], kwargs: Mapping[str, Any]
 def _stacked(site: Site, values: list[torch.Tensor]) -> torch.Tensor:
     shapes = {tuple(value.shape) for value in values}
     if len(shapes) > 1:
-        raise SteerlabError(f"{site} fired with different shapes: {listing(sorted(shapes))}; read one call at a time")
+        raise SteerlabError(f"{site} fired with different shapes: {listing(sorted(shapes))}; read them by calls({str(site)!r})")
     return torch.stack(values)

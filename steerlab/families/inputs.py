@@ -88,6 +88,12 @@ def image_proof(model: nn.Module) -> Forwards:
     return [(model, {"pixel_values": _pixels(model, model.config)})]
 
 
+def any_size_proof(model: nn.Module) -> Forwards:
+    """One image of 4 x 6 patches, for encoders that take images of any size."""
+    config, patch = model.config, model.config.patch_size
+    return [(model, {"pixel_values": _noise(model, 1, config.num_channels, 4 * patch, 6 * patch)})]
+
+
 def saliency_proof(model: nn.Module) -> Forwards:
     """One image of 16 x 16 patches, as its processor makes it; the config names a larger one."""
     config = model.backbone.config

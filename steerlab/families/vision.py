@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from steerlab.families.family import FAMILIES, Attention, Block, Family, Tower
-from steerlab.families.inputs import image_inputs, image_proof, saliency_proof, siglip2_proof, timm_proof
+from steerlab.families.inputs import any_size_proof, image_inputs, image_proof, saliency_proof, siglip2_proof, timm_proof
 from steerlab.families.token_maps import image_tokens, packed_image_tokens, shuffled_tokens, timm_tokens
 
 VIT = Attention("attention", "attention.o_proj")
@@ -41,15 +41,24 @@ def _vision(name, types, block, blocks, *, tokens=None, final="layernorm", poole
 
 _vision("vit", ("vit",), VIT_BLOCK, "layers")
 _vision("deit", ("deit",), VIT_BLOCK, "layers", tokens=image_tokens((("cls", 1), ("distillation", 1))))
-_vision("dinov2", ("dinov2",), DINO_BLOCK, "encoder.layer")
+_vision("dinov2", ("dinov2",), DINO_BLOCK, "encoder.layer", proving=any_size_proof)
 _vision(
     "dinov2_with_registers",
     ("dinov2_with_registers",),
     DINO_BLOCK,
     "encoder.layer",
     tokens=image_tokens(REGISTERS),
+    proving=any_size_proof,
 )
-_vision("dinov3_vit", ("dinov3_vit",), DINO_BLOCK, "model.layer", tokens=image_tokens(REGISTERS), final="norm")
+_vision(
+    "dinov3_vit",
+    ("dinov3_vit",),
+    DINO_BLOCK,
+    "model.layer",
+    tokens=image_tokens(REGISTERS),
+    final="norm",
+    proving=any_size_proof,
+)
 _vision("vit_mae", ("vit_mae",), VIT_BLOCK, "layers", tokens=shuffled_tokens)
 _vision(
     "clip_vision",
