@@ -148,6 +148,9 @@ def repeated(kwargs: Mapping[str, Any], times: int) -> tuple[dict[str, Any], int
 
 def main_output(output: Any, kwargs: Mapping[str, Any]) -> torch.Tensor:
     """What a model is for: logits (at the last real token), embeddings or the last hidden state."""
+    embeddings = [getattr(output, name, None) for name in ("image_embeds", "text_embeds")]
+    if all(isinstance(embedding, torch.Tensor) for embedding in embeddings):
+        return torch.cat(embeddings, dim=-1)  # two towers: a change of either counts
     for name in ("logits", "image_embeds", "text_embeds", "pooler_output", "last_hidden_state"):
         tensor = getattr(output, name, None)
         if isinstance(tensor, torch.Tensor):

@@ -14,6 +14,7 @@ from steerlab.points import Point
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
 
+
 def bytes_needed(
     found: tuple[tuple[Site, Point], ...],
     towers: Mapping[str, Entrance],
@@ -24,13 +25,15 @@ def bytes_needed(
     """Bytes of the activations of these sites on these inputs."""
     total = 0
     for site, point in found:
-        if site.is_module or point.tower not in towers:
+        if site.is_module or point.tower not in towers or "batch" not in point.axes:
             raise SteerlabError(f"{site}: the size of this site is known only after a forward")
         entrance = towers[point.tower]
         token_map = entrance.describe(kwargs)
         if token_map is None:
             raise SteerlabError(f"{site}: the inputs do not say how many tokens it has")
-        total += _numbers(site, point, token_map, _rows(kwargs), tokens) * _size_of(entrance.module, dtype)
+        total += _numbers(site, point, token_map, _rows(kwargs), tokens) * _size_of(
+            entrance.module, site, dtype
+        )
     return total
 
 
@@ -54,7 +57,9 @@ def _rows(kwargs: Mapping[str, Any]) -> int:
     return next(v.shape[0] for v in kwargs.values() if isinstance(v, torch.Tensor) and v.ndim)
 
 
-def _size_of(root: nn.Module, dtype: torch.dtype | None) -> int:
-    """Bytes of one number of the stream."""
+def _size_of(root: nn.Module, site: Site, dtype: torch.dtype | None) -> int:
+    """Bytes of one number of the stream; attention is weighed in float32 at least."""
     own = next((p.dtype for p in root.parameters() if p.is_floating_point()), torch.float32)
+    if site.stream in ("scores", "pattern"):
+        own = torch.promote_types(own, torch.float32)
     return (dtype or own).itemsize
