@@ -166,8 +166,20 @@ def _run_call(call: Call, taps: Sequence[Tap], original: Callable) -> tuple:
         return output
     dropped = nn.functional.dropout(pattern, call.settings.get("dropout", 0.0), call.module.training)
     mixed = mix_values(dropped, call.v)
-    heads = torch.where(changed.unsqueeze(-1), mixed, output[0].transpose(1, 2)).transpose(1, 2).contiguous()
+    heads = (
+        _where_changed(changed.unsqueeze(-1), mixed, output[0].transpose(1, 2)).transpose(1, 2).contiguous()
+    )
     return heads, (None if output[1] is None else pattern.to(output[1].dtype))
+
+
+def _where_changed(changed: torch.Tensor, mixed: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """`mixed` where the pattern changed, elsewhere the bits of the kernel with the gradient of `mixed`.
+
+    An edit in training may start as the identity: it changes nothing yet, and its gradient must not be zero.
+    """
+    if mixed.requires_grad:
+        kernel = kernel.detach() + (mixed - mixed.detach())
+    return torch.where(changed, mixed, kernel)
 
 
 def _staged(
@@ -254,4 +266,4 @@ def run_projected(taps: Sequence[Tap], raw: torch.Tensor) -> torch.Tensor:
         return raw
     kept = changed.transpose(1, 2).unsqueeze(-1)
     mixed = mix_values(pattern, v).transpose(1, 2)
-    return torch.where(kept, mixed, raw.unflatten(-1, mixed.shape[-2:])).flatten(2)
+    return _where_changed(kept, mixed, raw.unflatten(-1, mixed.shape[-2:])).flatten(2)

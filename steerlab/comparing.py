@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from steerlab.edits import Edit, RandomControl, Scoped
 from steerlab.errors import SteerlabError
@@ -14,6 +15,7 @@ from steerlab.intervention import Intervention, listed
 from steerlab.layouts import first_tensor
 from steerlab.numerics.divergence import kl_last, relative_change
 from steerlab.receipts import Receipt
+from steerlab.signatures import parameter_names
 
 
 class Outcome(NamedTuple):
@@ -144,6 +146,14 @@ def repeated(kwargs: Mapping[str, Any], times: int) -> tuple[dict[str, Any], int
         for name, value in kwargs.items()
     }
     return wide, rows
+
+
+def last_logits_alone(run: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The same call without the logits that `main_output` would drop, where the model can leave them out."""
+    mask = kwargs.get("attention_mask")
+    ends = mask is None or (isinstance(mask, torch.Tensor) and mask.ndim == 2 and bool(mask[:, -1].all()))
+    takes = isinstance(run, nn.Module) and "logits_to_keep" in parameter_names(run.forward)
+    return {**kwargs, "logits_to_keep": 1} if ends and takes else kwargs
 
 
 def main_output(output: Any, kwargs: Mapping[str, Any]) -> torch.Tensor:

@@ -76,6 +76,10 @@ class Editing:
         """Prefixes of the towers that are edited."""
         return {point.tower for _, (_, point, _) in self._work}
 
+    def streams(self) -> set[str]:
+        """Streams that are edited."""
+        return {site.stream for _, (site, _, _) in self._work}
+
     def _tap(self, arm: Arm, site: Site, point: Point, edit: Scoped) -> taps.Tap:
         entry = Entry(site, repr(edit))
         self.receipt.entries.append(entry)
@@ -101,17 +105,21 @@ def change_at(
             fault.add_note(f"in {pure!r} at {site}, on an activation {list(x.shape)} ({', '.join(axes)})")
             raise
         if y.shape != x.shape:
-            raise SteerlabError(f"{site}: {pure!r} returned {list(y.shape)} for an activation {list(x.shape)}")
+            raise SteerlabError(
+                f"{site}: {pure!r} returned {list(y.shape)} for an activation {list(x.shape)}"
+            )
         if y.dtype is not x.dtype:
             y = y.to(x.dtype)
             entry.casts += 1
         tokens = x.shape[0] if token_axis is None else x.shape[0] * x.shape[token_axis]
+        chosen = x
         if not everything:
             weight = weights_at(x, rows)
             # an edited pattern leaves the model's own kernel: one of weight 0 is not edited
             idle = unfused and not weight.any()
             y, tokens = (x, 0) if idle else blend(x, y, weight, token_axis)
-        note(entry, x, y, tokens, finite)
+            chosen = torch.where(weight != 0, x, 0)
+        note(entry, x, y, tokens, finite, chosen)
         return y
 
     def weights_at(x: torch.Tensor, part: slice | None) -> torch.Tensor:
@@ -124,7 +132,8 @@ def change_at(
             raise SteerlabError(f"{site}: {fact}") from None
 
     change = change if heads is None else _at_heads(change, point.axes.index("head"), heads)
-    return change if rows is None else _at_rows(change, rows)
+    fold = point.shape[0] if point.shape else 1
+    return change if rows is None else _at_rows(change, slice(rows.start * fold, rows.stop * fold))
 
 
 def blend(
@@ -144,7 +153,9 @@ def blend(
     return torch.where(chosen, torch.where(weight == 1, y, mixed), x), tokens
 
 
-def chosen_axes(axes: tuple[str, ...], heads: int | list[int] | None) -> tuple[tuple[str, ...], int | list[int] | None]:
+def chosen_axes(
+    axes: tuple[str, ...], heads: int | list[int] | None
+) -> tuple[tuple[str, ...], int | list[int] | None]:
     """The axes that remain after a choice of heads: one head drops its axis."""
     return (tuple(a for a in axes if a != "head") if isinstance(heads, int) else axes), heads
 

@@ -223,6 +223,8 @@ class Model:
         work = [Arm(arm, span) for arm, span in zip(arms, spans, strict=True) if arm is not None]
         editing = Editing(self._points, self._clock(), work)
         run, kwargs = self._entrance(editing.towers(), kwargs)
+        if "logits" not in editing.streams():
+            kwargs = comparing.last_logits_alone(run, kwargs)
         with editing as receipt, torch.no_grad():
             raw = run(**kwargs)
         return comparing.Outcome(comparing.main_output(raw, kwargs), raw, receipt, rows)

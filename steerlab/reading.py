@@ -45,7 +45,8 @@ class Plan:
         self.sites = tuple(site for site, _ in found)
         self.heads = tuple(site.select(point.heads) if site.heads else None for site, point in found)
         self.axes = {
-            site: chosen_axes(point.axes, heads)[0] for (site, point), heads in zip(found, self.heads, strict=True)
+            site: chosen_axes(point.axes, heads)[0]
+            for (site, point), heads in zip(found, self.heads, strict=True)
         }
         self.towers = tuple(dict.fromkeys(point.tower for _, point in found))
         self.tower_of = {site: point.tower for site, point in found}
@@ -145,7 +146,9 @@ class Reading:
         site = Site.parse(at)
         if site not in self._plan.axes:
             known = [str(known) for known in self._plan.sites]
-            raise SteerlabError(f"{site} is not read here{nearest(str(site), known)} (read: {listing(known)})")
+            raise SteerlabError(
+                f"{site} is not read here{nearest(str(site), known)} (read: {listing(known)})"
+            )
         value = self._values[self._plan.sites.index(site)] if self._values else _MISSING
         if value is _MISSING:
             return []
@@ -169,7 +172,9 @@ class Reading:
         def store(x: torch.Tensor) -> None:
             kept = x
             if heads is not None:
-                kept = x.select(axis, heads) if isinstance(heads, int) else x[(slice(None),) * axis + (heads,)]
+                kept = (
+                    x.select(axis, heads) if isinstance(heads, int) else x[(slice(None),) * axis + (heads,)]
+                )
             kept = self._kept(site, point, kept)
             if kept is x and point.volatile:
                 kept = x.clone()
@@ -205,7 +210,9 @@ def plan_axes(plan: Plan) -> dict[Site, tuple[str, ...]]:
     return dict(plan.axes)
 
 
-def capture(reading: Reading, run: Callable[..., Any], kwargs: Mapping[str, Any], *, stop_after: int) -> Activations:
+def capture(
+    reading: Reading, run: Callable[..., Any], kwargs: Mapping[str, Any], *, stop_after: int
+) -> Activations:
     """Run once without gradients and return what was read; `stop_after` reads end the forward, 0 never."""
     reading.start(taps.Countdown(stop_after) if stop_after else None)
     try:
@@ -221,5 +228,8 @@ def capture(reading: Reading, run: Callable[..., Any], kwargs: Mapping[str, Any]
 def _stacked(site: Site, values: list[torch.Tensor]) -> torch.Tensor:
     shapes = {tuple(value.shape) for value in values}
     if len(shapes) > 1:
-        raise SteerlabError(f"{site} fired with different shapes: {listing(sorted(shapes))}; read them by calls({str(site)!r})")
+        raise SteerlabError(
+            f"{site} fired with different shapes: {listing(sorted(shapes))}; "
+            f"read them by calls({str(site)!r})"
+        )
     return torch.stack(values)

@@ -54,16 +54,21 @@ class Entry:
 
     @property
     def relative(self) -> float:
-        """``||Δ|| / ||x||`` over all fires; NaN where the site never fired, infinite where `x` was zero."""
+        """``||Δ|| / ||x||`` of the chosen entries over all fires.
+
+        NaN where the site never fired, infinite where `x` was zero.
+        """
         size, moved = float(self._size) ** 0.5, float(self._moved) ** 0.5
         if not self.fires or not size:
             return float("inf") if moved else 0.0 if self.fires else float("nan")
         return moved / size
 
     def __str__(self) -> str:
+        # what is forbidden at scores has no norm, so its size is told by its number
+        size = f"changed {self.changed:,}" if self.site.stream == "scores" else f"|Δ|/|x| {self.relative:.3g}"
         return (
             f"{self.site!s:32} {self.edit:40} fired {self.fires}, rows {self.rows}, tokens {self.tokens}, "
-            f"|Δ|/|x| {self.relative:.3g}, {self.dtype}{f', {self.casts} casts' if self.casts else ''}"
+            f"{size}, {self.dtype}{f', {self.casts} casts' if self.casts else ''}"
         )
 
 
@@ -93,7 +98,8 @@ class Receipt:
             if not entry.fires:
                 raise SteerlabError(
                     f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does "
-                    "it reach this site? A model that ran compiled before skips new hooks. (strict=False accepts this)"
+                    "it reach this site? A model that ran compiled before skips new hooks. "
+                    "(strict=False accepts this)"
                 )
             if not entry.tokens:
                 raise SteerlabError(
@@ -110,7 +116,14 @@ class Receipt:
         return "\n".join(str(entry) for entry in self.entries) or "no edits"
 
 
-def note(entry: Entry, x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | int, finite: bool) -> None:
+def note(
+    entry: Entry,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    tokens: torch.Tensor | int,
+    finite: bool,
+    chosen: torch.Tensor | None = None,
+) -> None:
     """Add one fire to an entry; nothing is moved off the device.
 
     Parameters
@@ -123,10 +136,12 @@ def note(entry: Entry, x: torch.Tensor, y: torch.Tensor, tokens: torch.Tensor | 
         How many entries along the token axis the scope chose.
     finite : bool
         False at scores, where masked entries are infinite and left out of the norms.
+    chosen : Tensor, optional
+        `x` with zeros where the scope chose nothing: what the change is measured against.
     """
     x, y = x.detach(), y.detach()
-    size = x.float()
-    moved = y.float() - size
+    size = x.float() if chosen is None else chosen.detach().float()
+    moved = y.float() - x.float()
     if not finite:
         moved = moved.nan_to_num(0.0, 0.0, 0.0)
         size = size.nan_to_num(0.0, 0.0, 0.0)

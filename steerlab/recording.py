@@ -59,7 +59,9 @@ def recording(modules: Iterable[nn.Module], attentions: Iterable[nn.Module]) -> 
         attentions = list(attentions)
         if attentions:
             removers.append(
-                attention.watch(attentions, lambda m, call, out: seen.calls.setdefault(m, []).append((call, out)))
+                attention.watch(
+                    attentions, lambda m, call, out: seen.calls.setdefault(m, []).append((call, out))
+                )
             )
         yield seen
     finally:

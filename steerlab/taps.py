@@ -76,7 +76,11 @@ def install(taps: Sequence[Tap], countdown: Countdown | None = None) -> Installe
                 hook = _read_plainly(tap.store, countdown) if tap.plain else _read(tap, countdown)
                 keep(point.module.register_forward_hook(hook).remove)
             else:
-                keep(point.module.register_forward_pre_hook(_read_input(tap, countdown), with_kwargs=True).remove)
+                keep(
+                    point.module.register_forward_pre_hook(
+                        _read_input(tap, countdown), with_kwargs=True
+                    ).remove
+                )
     except BaseException:
         installed.remove()
         raise
@@ -130,7 +134,9 @@ def after(module: nn.Module, look: Callable[[tuple, dict, Any], None]) -> Callab
 def hooks_on(module: nn.Module) -> list[str]:
     """Names of the forward hooks on `module`, whoever registered them."""
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-    return [f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', repr(hook))}" for hook in hooks]
+    return [
+        f"{getattr(hook, '__module__', '?')}.{getattr(hook, '__qualname__', repr(hook))}" for hook in hooks
+    ]
 
 
 def _read_plainly(store: Callable[[torch.Tensor], Any], countdown: Countdown) -> Callable:

@@ -27,7 +27,9 @@ def test_every_fire_of_a_generation_is_kept_with_its_own_shape(held):
     assert [tuple(x.shape) for x in reading.calls("blocks.1.resid")] == [(2, 7, 32), (2, 1, 32), (2, 1, 32)]
     with pytest.raises(sl.SteerlabError, match=r"different shapes.*read them by calls\('blocks.1.resid'\)"):
         reading.activations()
-    with pytest.raises(sl.SteerlabError, match=r"blocks.2.resid is not read here; did you mean 'blocks.1.resid'"):
+    with pytest.raises(
+        sl.SteerlabError, match=r"blocks.2.resid is not read here; did you mean 'blocks.1.resid'"
+    ):
         reading.calls("blocks.2.resid")
 
 
@@ -67,7 +69,9 @@ def test_the_two_towers_of_a_clip_model_run_alone_when_only_they_are_asked_for(h
     one, ran = held("clip"), []
     handle = one.tiny.model.text_model.register_forward_pre_hook(lambda *_: ran.append("text"))
     try:
-        acts = one.model.capture(one.tiny.inputs["pixel_values"], at=["vision.blocks.1.resid", "vision.pooled"])
+        acts = one.model.capture(
+            one.tiny.inputs["pixel_values"], at=["vision.blocks.1.resid", "vision.pooled"]
+        )
     finally:
         handle.remove()
     assert not ran

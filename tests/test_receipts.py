@@ -54,7 +54,8 @@ def test_the_relative_size_is_that_of_float64(held):
     moved = np.zeros_like(x)
     moved[:, -1] = 3.0 * vector.double().numpy()
     assert receipt["blocks.1.resid"].relative == pytest.approx(
-        np.linalg.norm(moved) / np.linalg.norm(x), rel=1e-5
+        np.linalg.norm(moved) / np.linalg.norm(x[:, -1]),
+        rel=1e-5,  # of the chosen entries
     )
     assert receipt["blocks.1.resid"].changed == 2 * 32
 
@@ -135,3 +136,13 @@ def test_a_receipt_prints_a_line_an_edit(held):
 def test_the_error_of_a_run_is_not_hidden_by_that_of_its_receipt(held):
     with pytest.raises(RuntimeError, match="mine"), held("llama").model.edit({"blocks.1.resid": sl.Zero()}):
         raise RuntimeError("mine")
+
+
+def test_a_mask_tells_how_many_scores_it_changed(held):
+    one = held("vit")
+    keep = torch.ones(17, 17, dtype=torch.bool)
+    keep[1, 2] = False
+    with torch.no_grad(), one.model.edit({"blocks.1.scores": sl.Mask(keep)}) as receipt:
+        one.tiny.model(**one.tiny.inputs)
+    assert receipt["blocks.1.scores"].changed == 2 * 4
+    assert "changed 8" in str(receipt)

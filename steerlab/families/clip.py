@@ -14,6 +14,7 @@ def _vision_tower(tokens, *pooled: str) -> Tower:
 
 
 def text_tower(*pooled: str, roots: tuple[str, ...] = ("text_model",)) -> Tower:
+    """A text tower, with the modules that give its pooled vector."""
     outside = {"final": ("final_layer_norm",), "pooled": pooled}
     return Tower(CLIP_BLOCK, ("encoder.layers",), text_tokens, roots=roots, outside=outside)
 
@@ -26,9 +27,7 @@ def _two_towers(name: str, vision: Tower, text: Tower, proving=clip_proof) -> Fa
     return FAMILIES.add(name, Family(name, (name,), towers, proving, paired_inputs, ENTRANCES))
 
 
-_two_towers(
-    "clip", _vision_tower(image_tokens(CLS), "/visual_projection"), text_tower("/text_projection")
-)
+_two_towers("clip", _vision_tower(image_tokens(CLS), "/visual_projection"), text_tower("/text_projection"))
 _two_towers("siglip", _vision_tower(image_tokens(()), "head"), text_tower("head"))
 _two_towers("siglip2", _vision_tower(packed_image_tokens, "head"), text_tower("head"), siglip2_proof)
 

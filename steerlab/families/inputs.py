@@ -31,7 +31,9 @@ def text_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:
             raise SteerlabError("text needs a tokenizer: wrap(model, tokenizer), or pass token ids")
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
         return _to_device(dict(tokenizer(texts, return_tensors="pt", padding=len(texts) > 1)), model)
-    raise SteerlabError(f"a text model takes text, token ids or keyword arguments, not {type(inputs).__name__}")
+    raise SteerlabError(
+        f"a text model takes text, token ids or keyword arguments, not {type(inputs).__name__}"
+    )
 
 
 def image_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:

@@ -85,7 +85,11 @@ def packed_image_tokens(root: nn.Module, inputs: Mapping[str, Any], processor: A
         grid = tuple(shapes[0].tolist())
     real = None if mask is None or mask.ndim != 2 else mask.bool()
     return TokenMap(
-        count, {"patches": (0, count)}, grid, real=real, without_grid="the images have grids of different shape"
+        count,
+        {"patches": (0, count)},
+        grid,
+        real=real,
+        without_grid="the images have grids of different shape",
     )
 
 
@@ -140,7 +144,9 @@ def timm_tokens(root: nn.Module, inputs: Mapping[str, Any], processor: Any) -> T
     return image_tokens(specials)(root, inputs, processor)
 
 
-def laid_out(root: nn.Module, specials: Specials, grid: tuple[int, ...], frame_last: bool = False) -> TokenMap:
+def laid_out(
+    root: nn.Module, specials: Specials, grid: tuple[int, ...], frame_last: bool = False
+) -> TokenMap:
     """Special tokens in order, then the patches of a grid."""
     groups, start = {}, 0
     for name, count in specials:

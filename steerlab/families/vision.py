@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from steerlab.families.family import FAMILIES, Attention, Block, Family, Tower
-from steerlab.families.inputs import any_size_proof, image_inputs, image_proof, saliency_proof, siglip2_proof, timm_proof
+from steerlab.families.inputs import (
+    any_size_proof,
+    image_inputs,
+    image_proof,
+    saliency_proof,
+    siglip2_proof,
+    timm_proof,
+)
 from steerlab.families.token_maps import image_tokens, packed_image_tokens, shuffled_tokens, timm_tokens
 
 VIT = Attention("attention", "attention.o_proj")
@@ -16,11 +23,7 @@ DINO_BLOCK = Block(
 )
 CLIP_BLOCK = Block({"": Attention("self_attn", "self_attn.out_proj")}, mlp_last=("mlp.fc2",))
 TIMM_BLOCK = Block(
-    {
-        "": Attention(
-            "attn", "attn.proj", add="drop_path1", projections=("attn.qkv",), heads="attn.num_heads"
-        )
-    },
+    {"": Attention("attn", "attn.proj", add="drop_path1", projections=("attn.qkv",), heads="attn.num_heads")},
     mlp_add="drop_path2",
     mlp_last=("mlp.fc2",),
 )
@@ -29,7 +32,9 @@ CLS = (("cls", 1),)
 REGISTERS = (("cls", 1), ("registers", "config.num_register_tokens"))
 
 
-def _vision(name, types, block, blocks, *, tokens=None, final="layernorm", pooled="pooler", proving=image_proof):
+def _vision(
+    name, types, block, blocks, *, tokens=None, final="layernorm", pooled="pooler", proving=image_proof
+):
     tower = Tower(
         block,
         (blocks,),

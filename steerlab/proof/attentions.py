@@ -31,7 +31,9 @@ def _prove_called(findings, part, where, row: Attention, module, out, seen) -> N
     callers = [m for m in module.modules() if m in seen.calls]
     if not callers:
         for stream in ("heads", "q", "k", "v", "scores", "pattern"):
-            findings.refuse(where, stream, f"{type(module).__name__} does not call transformers' attention table")
+            findings.refuse(
+                where, stream, f"{type(module).__name__} does not call transformers' attention table"
+            )
         return
     caller = callers[0]
     call, output = seen.calls[caller][-1]
@@ -90,5 +92,11 @@ def _prove_projected(findings, part, where, row: Attention, module, out, seen) -
             findings.refuse(where, stream, f"pattern times values is off the heads by {off:.1e}")
         else:
             findings.add(
-                where, stream, module, stream, projected=projected, tower=part.tower, shape=tuple(scores.shape)
+                where,
+                stream,
+                module,
+                stream,
+                projected=projected,
+                tower=part.tower,
+                shape=tuple(scores.shape),
             )

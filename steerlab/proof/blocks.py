@@ -66,7 +66,9 @@ def _prove_sum(findings, part, total, added, inside, sequential, seen) -> None:
         findings.refuse(place, "resid_mid", "the block has several attentions; use attn and mlp")
         return
     if not any(same(seen[m].given, total) for m in _below(block)):
-        findings.refuse(place, "resid_mid", "attention and MLP are parallel: nothing reads the stream between")
+        findings.refuse(
+            place, "resid_mid", "attention and MLP are parallel: nothing reads the stream between"
+        )
         return
     # a module that is given the block's own input: it shows that input after every edit of it
     first = next((m for m in _below(block) if seen[m].given_itself is inside.given_itself), block)

@@ -60,4 +60,6 @@ def same(a: torch.Tensor | None, b: torch.Tensor | None, within: float | None = 
     """Whether two tensors hold the same numbers, however their leading axes are folded."""
     if a is None or b is None or a.numel() != b.numel() or a.dtype != b.dtype:
         return False
-    return a.shape[-1] == b.shape[-1] and distance(a.reshape(b.shape), b) <= (tolerance(b) if within is None else within)
+    return a.shape[-1] == b.shape[-1] and distance(a.reshape(b.shape), b) <= (
+        tolerance(b) if within is None else within
+    )

@@ -110,9 +110,9 @@ def _publish(folder: Path, stamp: str, build: Callable[[Path], None]) -> None:
         sums = {path.name: _checksum(path) for path in sorted(fresh.iterdir())}
         (fresh / _MANIFEST).write_text(json.dumps({"stamp": stamp, "files": sums}, indent=1))
         if folder.exists():
-            os.replace(folder, work / "old")  # a folder cannot be moved onto one that has files
+            folder.replace(work / "old")  # a folder cannot be moved onto one that has files
         try:
-            os.replace(fresh, folder)
+            fresh.replace(folder)
         except OSError:
             if not _whole(folder, stamp):  # otherwise another process put the same thing there first
                 raise
