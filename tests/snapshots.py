@@ -69,6 +69,11 @@ def snapshot(model: Any) -> dict[str, Any]:
     """Facts by name, to be compared with `==` or `differences`."""
     found: dict[str, Any] = hooks(model)
     found["attention, local"] = table(ALL_ATTENTION_FUNCTIONS._local_mapping)
+    found["attention, ours"] = [
+        name
+        for name, entry in ALL_ATTENTION_FUNCTIONS.items()
+        if type(entry).__module__.startswith("steerlab")
+    ]
     found["attention, global"] = table(type(ALL_ATTENTION_FUNCTIONS)._global_mapping)
     for path, module in modules(model):
         # hook dicts, processors, a `forward` put on the object, the mode: all are attributes of the object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -27,6 +28,7 @@ def without_head_2(x: torch.Tensor) -> torch.Tensor:
 # what is done: the intervention, and the site and function of a bare hook that does the same
 WORK = {
     "add to the stream": ({"blocks.1.resid": sl.Add(VECTOR)}, "blocks.1.resid", added),
+    "add to what the MLP adds": ({"blocks.1.mlp": sl.Add(VECTOR.view(1, 1, -1))}, "blocks.1.mlp", added),
     "silence a head": ({"blocks.1.heads.2": sl.Zero()}, "blocks.1.heads", without_head_2),
 }
 CONTEXTS = {
@@ -168,6 +170,25 @@ def test_the_gradient_of_an_edit_is_the_slope_of_the_loss(family, edit, site):
     slope = (losses[0] - losses[1]) / 2e-5
     assert slope.abs() > 1e-6
     assert torch.allclose(vector.grad @ direction, slope, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stream", ["scores", "pattern"])
+@pytest.mark.parametrize("family", ["gpt2", "dinov2", "timm_vit"])
+def test_an_edit_of_attention_that_starts_as_the_identity_has_a_gradient(family, stream):
+    made, model = double(family)
+    shift = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    ramp = torch.cos(torch.arange(made.inputs.get("input_ids", torch.zeros(1, 17)).shape[1]).double())
+
+    def loss(amount: torch.Tensor) -> torch.Tensor:
+        with model.edit({f"blocks.1.{stream}": sl.Fn(lambda x: x + amount * ramp)}, strict=False):
+            return loss_of(made)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sl.SteerlabWarning)
+        loss(shift).backward()
+    with torch.no_grad():
+        slope = (loss(torch.tensor(1e-5).double()) - loss(torch.tensor(-1e-5).double())) / 2e-5
+    assert slope.abs() > 1e-6 and torch.allclose(shift.grad, slope, rtol=1e-4)
 
 
 @pytest.mark.parametrize("work", WORK)
