@@ -16,24 +16,49 @@ from steerlab.layouts import first_tensor
 
 
 @dataclass(eq=False)
-class Seen:
-    """What one module was given and gave, and how often.
+class Side:
+    """The tensor that a module was given, or gave, and whether it was written into afterwards."""
 
-    `given` and `gave` are copies made at once; `given_itself` and `gave_itself` are the tensors
-    themselves, which show after the forward whether the model wrote into them.
-    """
+    itself: torch.Tensor
+    version: int
+    copy: torch.Tensor | None
+
+    @property
+    def overwritten(self) -> bool:
+        """Whether the model wrote into the tensor after it was recorded."""
+        return self.itself._version != self.version
+
+    @property
+    def value(self) -> torch.Tensor:
+        """The tensor as it was recorded, where copies were made."""
+        return self.itself if self.copy is None else self.copy
+
+
+@dataclass(eq=False)
+class Seen:
+    """What one module was given and gave, and how often."""
 
     fires: int = 0
-    given: torch.Tensor | None = None
-    gave: torch.Tensor | None = None
-    given_itself: torch.Tensor | None = None
-    gave_itself: torch.Tensor | None = None
+    sides: dict[str, Side] = field(default_factory=dict)
+
+    @property
+    def given(self) -> torch.Tensor | None:
+        """The stream that came in."""
+        return self.sides["input"].value if "input" in self.sides else None
+
+    @property
+    def gave(self) -> torch.Tensor | None:
+        """The stream that went out."""
+        return self.sides["output"].value if "output" in self.sides else None
 
     def overwritten(self, side: str) -> bool:
         """Whether the tensor on this side was changed in place after the module was done."""
-        copy = self.given if side == "input" else self.gave
-        itself = self.given_itself if side == "input" else self.gave_itself
-        return copy is not None and not torch.equal(copy, itself)
+        return side in self.sides and self.sides[side].overwritten
+
+    def given_the_tensor_of(self, other: Seen) -> bool:
+        """Whether both were given one and the same tensor."""
+        sides = [seen.sides.get("input") for seen in (self, other)]
+        return None not in sides and sides[0].itself is sides[1].itself
 
 
 @dataclass(eq=False)
@@ -46,16 +71,25 @@ class Recording:
     def __getitem__(self, module: nn.Module) -> Seen:
         return self.modules.get(module, Seen())
 
+    def overwritten(self) -> bool:
+        """Whether the model wrote into anything that was recorded."""
+        return any(side.overwritten for seen in self.modules.values() for side in seen.sides.values())
+
 
 @contextmanager
-def recording(modules: Iterable[nn.Module], attentions: Iterable[nn.Module]) -> Iterator[Recording]:
-    """Record the inputs and outputs of `modules` and the attention calls of `attentions`."""
+def recording(
+    modules: Iterable[nn.Module], attentions: Iterable[nn.Module], *, copies: bool = False
+) -> Iterator[Recording]:
+    """Record the inputs and outputs of `modules` and the attention calls of `attentions`.
+
+    With ``copies=False`` tensors are kept as they are, which is right unless the model writes into them.
+    """
     seen = Recording()
     removers: list[Callable[[], None]] = []
     try:
         for module in dict.fromkeys(modules):
-            removers.append(taps.before(module, _entered(seen, module)))
-            removers.append(taps.after(module, _left(seen, module)))
+            removers.append(taps.before(module, _entered(seen, module, copies)))
+            removers.append(taps.after(module, _left(seen, module, copies)))
         attentions = list(attentions)
         if attentions:
             removers.append(
@@ -73,38 +107,36 @@ def recording(modules: Iterable[nn.Module], attentions: Iterable[nn.Module]) -> 
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients, and every module's mode and the random state as before."""
     modes = {module: module.training for module in model.modules()}
-    state = torch.get_rng_state()
+    devices = sorted({p.device.index for p in model.parameters() if p.device.type == "cuda"})
     try:
         model.eval()
-        with torch.no_grad():
+        # inference tensors do not tell whether they were written into
+        with torch.random.fork_rng(devices), torch.inference_mode(False), torch.no_grad():
             yield
     finally:
         for module, mode in modes.items():
             module.training = mode
-        torch.set_rng_state(state)
 
 
-def _entered(seen: Recording, module: nn.Module) -> Callable[[tuple, dict], None]:
+def _entered(seen: Recording, module: nn.Module, copies: bool) -> Callable[[tuple, dict], None]:
     def look(args: tuple, kwargs: dict[str, Any]) -> None:
         one = seen.modules.setdefault(module, Seen())
         one.fires += 1
-        one.given_itself = _tensor(args[0] if args else next(iter(kwargs.values()), None))
-        one.given = None if one.given_itself is None else one.given_itself.clone()
+        _keep(one, "input", args[0] if args else next(iter(kwargs.values()), None), copies)
 
     return look
 
 
-def _left(seen: Recording, module: nn.Module) -> Callable[[tuple, dict, Any], None]:
+def _left(seen: Recording, module: nn.Module, copies: bool) -> Callable[[tuple, dict, Any], None]:
     def look(args: tuple, kwargs: dict[str, Any], output: Any) -> None:
-        one = seen.modules[module]
-        one.gave_itself = _tensor(output)
-        one.gave = None if one.gave_itself is None else one.gave_itself.clone()
+        _keep(seen.modules[module], "output", output, copies)
 
     return look
 
 
-def _tensor(container: Any) -> torch.Tensor | None:
+def _keep(seen: Seen, side: str, container: Any, copies: bool) -> None:
     try:
-        return first_tensor(container)
+        tensor = first_tensor(container)
     except SteerlabError:
-        return None
+        return
+    seen.sides[side] = Side(tensor, tensor._version, tensor.clone() if copies else None)

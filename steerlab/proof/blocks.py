@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from steerlab.families.family import child
 from steerlab.layouts import Layout
 from steerlab.proof.attentions import prove_attention
 from steerlab.proof.findings import Findings, Part, distance, same, tolerance
-from steerlab.recording import Recording
+from steerlab.recording import Recording, Seen
 from steerlab.sites import Site
 
 
@@ -16,6 +17,9 @@ def prove_block(findings: Findings, part: Part, seen: Recording) -> None:
     """Note the points of one block, and withdraw what the forward does not bear out."""
     block, place, tower = part.module, part.place, part.tower
     inside = seen[block]
+    if inside.given is None or inside.gave is None:
+        findings.refuse(place, "*", f"{type(block).__name__} never ran in the proving forward")
+        return
     findings.add(place, "resid_pre", block, "input", tower=tower)
     total = inside.given
     sequential = len(part.row.attentions) == 1
@@ -32,18 +36,32 @@ def prove_block(findings: Findings, part: Part, seen: Recording) -> None:
         else:
             total = total + seen[adds].gave
         findings.add(where, "attn", adds, "output", tower=tower)
-    mlp = child(block, part.row.mlp_add) if part.row.mlp_add else child(block, part.row.mlp)
-    mlp = mlp if mlp is not None else child(block, part.row.mlp)
-    flat = Layout(flat=seen[mlp].gave is not None and seen[mlp].gave.ndim < inside.given.ndim)
-    anchor = block if flat.flat else None
-    findings.add(place, "mlp", mlp, "output", layout=flat, anchor=anchor, tower=tower)
-    last = next((m for path in part.row.mlp_last if (m := child(block, path)) is not None), None)
-    if last is not None:
-        findings.add(place, "mlp.act", last, "input", layout=flat, anchor=anchor, tower=tower)
-    elif not part.row.mlp_last:
-        findings.refuse(place, "mlp.act", "its experts are one fused call; use mlp, or module:<path>")
+    added = _prove_mlp(findings, part, inside, seen)
     findings.add(place, "resid", block, "output", tower=tower)
-    _prove_sum(findings, part, total, seen[mlp].gave, inside, sequential, seen)
+    _prove_sum(findings, part, total, added, inside, sequential, seen)
+
+
+def _prove_mlp(findings: Findings, part: Part, inside: Seen, seen: Recording) -> torch.Tensor | None:
+    """Note what the MLP adds and its hidden units; returns what it added."""
+    block, place, row = part.module, part.place, part.row
+    mlp = child(block, row.mlp_add) if row.mlp_add else None
+    mlp = child(block, row.mlp) if mlp is None else mlp
+    if mlp is None:
+        for stream in ("mlp", "mlp.act"):
+            findings.refuse(place, stream, f"no module {row.mlp!r} here")
+        return None
+    gave = seen[mlp].gave
+    flat = Layout(flat=gave is not None and gave.ndim < inside.given.ndim)
+    facts = {"layout": flat, "anchor": block if flat.flat else None, "tower": part.tower}
+    findings.add(place, "mlp", mlp, "output", **facts)
+    last = next((m for path in row.mlp_last if (m := child(block, path)) is not None), None)
+    if last is not None:
+        findings.add(place, "mlp.act", last, "input", **facts)
+    elif row.mlp_last:
+        findings.refuse(place, "mlp.act", f"no module {' or '.join(map(repr, row.mlp_last))} here")
+    else:
+        findings.refuse(place, "mlp.act", "its experts are one fused call; use mlp, or module:<path>")
+    return gave
 
 
 def _prove_sum(findings, part, total, added, inside, sequential, seen) -> None:
@@ -71,7 +89,7 @@ def _prove_sum(findings, part, total, added, inside, sequential, seen) -> None:
         )
         return
     # a module that is given the block's own input: it shows that input after every edit of it
-    first = next((m for m in _below(block) if seen[m].given_itself is inside.given_itself), block)
+    first = next((m for m in _below(block) if seen[m].given_the_tensor_of(inside)), block)
     attn = findings.known[Site(place, "attn")]
     findings.add(
         place, "resid_mid", attn.module, "output", layout=Layout("sum"), anchor=first, tower=part.tower

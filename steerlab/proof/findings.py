@@ -41,9 +41,9 @@ class Findings:
         self.refused[str(Site(place, stream))] = reason
 
     def withdraw(self, place: str, stream: str, reason: str) -> None:
-        """Take a point back and note why."""
+        """Take a point back and note why; an earlier reason for its absence stays."""
         self.known.pop(Site(place, stream), None)
-        self.refuse(place, stream, reason)
+        self.refused.setdefault(str(Site(place, stream)), reason)
 
 
 def distance(a: torch.Tensor, b: torch.Tensor) -> float:

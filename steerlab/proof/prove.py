@@ -53,7 +53,9 @@ def prove(model: Any, family: Family) -> tuple[Points, dict[str, nn.Module]]:
     findings = Findings(model)
     parts = [p for prefix, root in roots.items() for p in _parts(prefix, root, family.towers[prefix])]
     holder = module_holder(model)
-    seen = _record(model, family, holder)
+    seen = _record(model, family, holder, copies=False)
+    if seen.overwritten():  # a model that adds in place: what it was has to be copied in time
+        seen = _record(model, family, holder, copies=True)
     for prefix, root in roots.items():
         _prove_entrance(findings, prefix, root, family.towers[prefix], parts, seen)
         for part in (p for p in parts if p.tower == prefix):
@@ -75,10 +77,10 @@ def module_holder(model: Any) -> nn.Module:
     return holder
 
 
-def _record(model: Any, family: Family, holder: nn.Module) -> Recording:
+def _record(model: Any, family: Family, holder: nn.Module, *, copies: bool) -> Recording:
     modules = list(holder.modules())
     attentions = [m for m in modules if hasattr(m, "config") and attention.uses_table(m)]
-    with recording(modules, attentions) as seen:
+    with recording(modules, attentions, copies=copies) as seen:
         for module, kwargs in _forwards(model, family):
             with evaluating(module):
                 try:
