@@ -134,6 +134,16 @@ def test_frames_of_single_images_and_patches_of_text_are_refused(held):
                 oracles.bare(one.tiny)
 
 
+@pytest.mark.parametrize("scope", [{"rows": [1]}, {"tokens": [1]}], ids=str)
+@pytest.mark.parametrize("stream", ["heads", "q", "k", "v", "scores", "pattern"])
+def test_where_a_model_folds_frames_into_the_batch_rows_and_tokens_are_refused(stream, scope, held):
+    one = held("timesformer")
+    for site in (f"blocks.1.{stream}", f"blocks.1.temporal.{stream}"):
+        with pytest.raises(sl.SteerlabError, match=site):
+            with one.model.edit({site: sl.Fn(lambda x: x).on(**scope)}):
+                oracles.bare(one.tiny)
+
+
 VECTOR = torch.linspace(-2, 2, 32)
 TEXTS = ["the cat sat on Monday and Monday", "Monday is red"]
 PADDED_CHOICES = [
