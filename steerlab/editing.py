@@ -9,7 +9,7 @@ import torch
 
 from steerlab import taps
 from steerlab.clock import Clock
-from steerlab.edits import Scoped
+from steerlab.edits import Edit, Scoped
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Intervention, Placed, placed
 from steerlab.points import Point, Points
@@ -81,7 +81,7 @@ class Editing:
         return {site.stream for _, (site, _, _) in self._work}
 
     def _tap(self, arm: Arm, site: Site, point: Point, edit: Scoped) -> taps.Tap:
-        entry = Entry(site, repr(edit))
+        entry = Entry(site, repr(edit), on_purpose=edit.scope.strength == 0)
         self.receipt.entries.append(entry)
         return taps.Tap(point, change=change_at(site, point, edit, arm.rows, entry, self._clock))
 
@@ -91,7 +91,7 @@ def change_at(
 ) -> Callable[[torch.Tensor], torch.Tensor]:
     """The function from an activation to the edited one, for one edit at one site."""
     axes, heads = chosen_axes(point.axes, site.select(point.heads))
-    finite, unfused = site.stream != "scores", site.stream in ("scores", "pattern")
+    finite = site.stream != "scores"
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
     everything, clocked = scope.everything, scope.needs_tokens and tower in clock.towers
@@ -113,12 +113,15 @@ def change_at(
             entry.casts += 1
         tokens = x.shape[0] if token_axis is None else x.shape[0] * x.shape[token_axis]
         chosen = x
+        if scope.strength == 0:  # a dose of nothing, on purpose
+            note(entry, x, x, tokens, finite)
+            return x
         if not everything:
             weight = weights_at(x, rows)
-            # an edited pattern leaves the model's own kernel: one of weight 0 is not edited
-            idle = unfused and not weight.any()
-            y, tokens = (x, 0) if idle else blend(x, y, weight, token_axis)
+            y, tokens = blend(x, y, weight, token_axis)
             chosen = torch.where(weight != 0, x, 0)
+        if site.stream == "scores":
+            _refuse_blind(site, pure, x, y)
         note(entry, x, y, tokens, finite, chosen)
         return y
 
@@ -134,6 +137,16 @@ def change_at(
     change = change if heads is None else _at_heads(change, point.axes.index("head"), heads)
     fold = point.shape[0] if point.shape else 1
     return change if rows is None else _at_rows(change, slice(rows.start * fold, rows.stop * fold))
+
+
+def _refuse_blind(site: Site, edit: Edit, x: torch.Tensor, y: torch.Tensor) -> None:
+    """Refuse scores that leave a query without any key, where the model's own mask left it one."""
+    blind = (x > -torch.inf).any(-1) & ~(y > -torch.inf).any(-1)
+    if bool(blind.any()):
+        raise SteerlabError(
+            f"{site}: {edit!r} leaves {int(blind.sum())} queries without any key, together with the model's "
+            "own mask; keep each query's own token"
+        )
 
 
 def blend(

@@ -29,6 +29,8 @@ class Entry:
         How often the edit returned another dtype, which was cast back to the stream's.
     dtype : str
         The stream's dtype.
+    on_purpose : bool
+        Whether the edit was asked to change nothing, by a strength of 0.
     """
 
     site: Site
@@ -37,6 +39,7 @@ class Entry:
     rows: int = 0
     casts: int = 0
     dtype: str = ""
+    on_purpose: bool = False
     _tokens: torch.Tensor | int = 0
     _moved: torch.Tensor | float = 0.0
     _size: torch.Tensor | float = 0.0
@@ -108,7 +111,7 @@ class Receipt:
                 )
             if not math.isfinite(float(entry._moved)):
                 raise SteerlabError(f"{entry.site}: {entry.edit} made values that are NaN or infinite")
-        idle = [f"{entry.site}: {entry.edit}" for entry in self.entries if not entry.changed]
+        idle = [f"{e.site}: {e.edit}" for e in self.entries if not e.changed and not e.on_purpose]
         if idle:
             warnings.warn(f"changed nothing: {'; '.join(idle)}", SteerlabWarning, stacklevel=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -188,12 +189,13 @@ class TokenMap:
         on = torch.zeros_like(self.ids, dtype=torch.bool)
         for row, ids in enumerate(self.ids.tolist()):
             pieces = self.pieces(ids)
-            ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0).tolist()
-            text, start = "".join(pieces), -1
-            while (start := text.find(word, start + 1)) >= 0:
-                for token, end in enumerate(ends):
-                    if start < end and end - len(pieces[token]) < start + len(word):
-                        on[row, token] = True
+            # pieces without any space are whole words, which a text would part
+            gap = "" if any(letter.isspace() for piece in pieces for letter in piece) else " "
+            starts = [0, *itertools.accumulate(len(piece) + len(gap) for piece in pieces)]
+            for found in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", gap.join(pieces)):
+                for token, piece in enumerate(pieces):
+                    start = starts[token]
+                    on[row, token] |= start < found.end() and found.start() < start + len(piece)
         return on
 
     def _select_index(self, choice: slice | list[int]) -> torch.Tensor:

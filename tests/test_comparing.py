@@ -205,3 +205,11 @@ def test_logits_that_nobody_looks_at_are_not_computed(held):
     with torch.no_grad(), one.model.edit({"blocks.1.heads.0": sl.Zero()}):
         whole = one.tiny.model(**one.tiny.inputs).logits[:, -1]
     assert torch.allclose(alone.edited.squeeze(), whole, atol=1e-5)
+
+
+def test_a_dose_of_nothing_is_a_dose(held):
+    one = held("llama")
+    doses = [sl.Add(torch.ones(32)).on(strength=strength) for strength in (0.0, 0.5, 1.0)]
+    effect = one.model.sweep(one.tiny.inputs, [{"blocks.1.resid": dose} for dose in doses], progress=False)
+    assert effect[0].abs().max() < 1e-6
+    assert (effect[2] > effect[1]).all() and (effect[1] > 1e-4).all()

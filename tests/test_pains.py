@@ -210,3 +210,12 @@ def test_another_model_under_the_same_table_keeps_its_bits(held):
         before = other(**one.tiny.inputs).logits
         with one.model.edit({"blocks.*.pattern": sl.Zero()}, strict=False):
             assert torch.equal(other(**one.tiny.inputs).logits, before)
+
+
+def test_a_mask_that_blinds_a_query_together_with_the_models_own_is_refused(held):
+    one = held("llama")
+    keep = torch.zeros(7, 7, dtype=torch.bool)
+    keep[:, -1] = True  # each query keeps the last key, which only the last may see
+    with pytest.raises(sl.SteerlabError, match=r"blocks.1.scores: .* leaves 48 queries without any key"):
+        with torch.no_grad(), one.model.edit({"blocks.1.scores": sl.Mask(keep)}):
+            one.tiny.model(**one.tiny.inputs)

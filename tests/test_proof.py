@@ -1,4 +1,4 @@
-"""A row is proved on the model itself: what holds becomes a site, what does not is refused with its reason."""
+"""A row is proved on the model itself: what holds becomes a site, what does not is refused with a reason."""
 
 from __future__ import annotations
 

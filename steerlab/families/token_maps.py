@@ -175,9 +175,10 @@ def _pieces(tokenizer: Any):
         return None
 
     def pieces(ids: list[int]) -> list[str]:
-        # decoding prefixes would be quadratic; tokens of one id decode alone in every fast tokenizer
-        words = tokenizer.convert_ids_to_tokens(ids)
-        return [tokenizer.convert_tokens_to_string([w]) if w is not None else "" for w in words]
+        words = [word or "" for word in tokenizer.convert_ids_to_tokens(ids)]
+        if any(word.startswith("##") for word in words):  # WordPiece marks what continues a word
+            return [word[2:] if word.startswith("##") else " " + word for word in words]
+        return [_piece(tokenizer, word) for word in words]
 
     return pieces
 
@@ -191,3 +192,10 @@ def _named_ids(tokenizer: Any, root: nn.Module) -> dict[str, int]:
         if isinstance(number, int):
             named[name] = number
     return named
+
+
+def _piece(tokenizer: Any, word: str) -> str:
+    """The text of one token with its spaces; decoding a token alone would drop some of them."""
+    if word.endswith("</w>"):
+        return word[:-4] + " "
+    return word.replace("\u2581", " ") if "\u2581" in word else tokenizer.convert_tokens_to_string([word])
