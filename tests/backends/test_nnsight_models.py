@@ -32,7 +32,7 @@ from steerlab.backends.nnsight import Traced, run
 EDIT = {
     "blocks.0.resid": [sl.Scale(1.5).on(tokens="last"), sl.Fn(parity.noisy)],
     "blocks.1.heads.2": sl.Zero(),
-    "blocks.1.resid_mid": sl.Add(torch.linspace(-1, 1, 32)).on(rows=0, tokens="word:e"),
+    "blocks.1.resid_mid": sl.Add(torch.linspace(-1, 1, 32)).on(rows=0, tokens="word:Tuesday"),
     "blocks.2.mlp.act": sl.Scale(0.5),
 }
 AT = ["blocks.1.heads.2", "blocks.1.resid_mid", "blocks.*.resid", "logits"]
