@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -10,6 +10,36 @@ import torch
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
+
+
+class TowerMaps(Mapping[Site, TokenMap | None]):
+    """Token maps by site, made on first look; the sites of a tower share one.
+
+    Parameters
+    ----------
+    towers : mapping
+        Site -> prefix of its tower.
+    describe : mapping
+        Prefix -> function that makes the tower's token map; towers without one have none.
+    """
+
+    def __init__(
+        self, towers: Mapping[Site, str], describe: Mapping[str, Callable[[], TokenMap | None]]
+    ) -> None:
+        self._towers, self._describe = towers, dict(describe)
+        self._known: dict[str, TokenMap | None] = {}
+
+    def __getitem__(self, site: Site) -> TokenMap | None:
+        prefix = self._towers[site]
+        if prefix in self._describe:  # and let go of the inputs that the function holds
+            self._known[prefix] = self._describe.pop(prefix)()
+        return self._known.get(prefix)
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self._towers)
+
+    def __len__(self) -> int:
+        return len(self._towers)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +53,7 @@ class Activations(Mapping[str, torch.Tensor]):
     axes : dict
         Site -> names of the tensor's axes. Where a site fired more than once, a first axis ``"call"``
         counts the fires.
-    maps : dict
+    maps : mapping
         Site -> token map, or None where the inputs say nothing of the tokens.
 
     Examples
@@ -36,7 +66,7 @@ class Activations(Mapping[str, torch.Tensor]):
 
     tensors: dict[Site, torch.Tensor]
     axes: dict[Site, tuple[str, ...]]
-    maps: dict[Site, TokenMap | None] = field(default_factory=dict)
+    maps: Mapping[Site, TokenMap | None] = field(default_factory=dict)
 
     def __getitem__(self, at: str | Site) -> torch.Tensor:
         return self.tensors[self._known(at)]

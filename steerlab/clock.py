@@ -79,3 +79,13 @@ class Clock:
             tokens = None if inputs is None else self.towers[prefix].describe(inputs)
             self._now[prefix] = Moment(tokens, self._count.get(prefix, 0))
         return self._now[prefix]
+
+    def tokens_later(self, prefix: str) -> Callable[[], TokenMap | None]:
+        """The tokens of the current forward, to be described when somebody looks; its cache is let go."""
+        now, inputs = self._now.get(prefix), self._inputs.get(prefix)
+        if now is not None or inputs is None:
+            tokens = None if now is None else now.tokens
+            return lambda: tokens
+        inputs = {name: value for name, value in inputs.items() if name != "past_key_values"}
+        describe = self.towers[prefix].describe
+        return lambda: describe(inputs)

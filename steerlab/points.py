@@ -41,7 +41,7 @@ class Point:
     fires : int
         How often the point fired in the proving forward.
     volatile : bool
-        Whether the model writes into the tensor later; a read must copy it.
+        Whether the model writes into the tensor later, or it is a view of a larger one: a read copies it.
     above : tuple of nn.Module
         The modules that contain this one, and itself.
     """

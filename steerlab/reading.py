@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from steerlab import taps
-from steerlab.activations import Activations, chosen_tokens
+from steerlab.activations import Activations, TowerMaps, chosen_tokens
 from steerlab.clock import Clock
 from steerlab.editing import chosen_axes
 from steerlab.errors import SteerlabError, listing, nearest
@@ -56,6 +56,7 @@ class Plan:
             and not point.volatile and heads is None
             for (_, point), heads in zip(found, self.heads, strict=True)
         )  # fmt: skip
+        self.nothing = [_MISSING] * len(found)
         self.above = tuple(dict.fromkeys(module for _, point in found for module in point.above))
         fires = [point.fires for _, point in found]
         self.reads = 0 if 0 in fires else sum(fires)
@@ -81,14 +82,14 @@ class Reading:
         self.offloaded = plan.look()
         self._plan, self._clock, self._selection, self._every = plan, clock, selection, every
         self._values: list[Any] = []
-        self._maps: dict[str, TokenMap | None] = {}
+        self._later: dict[str, Callable[[], TokenMap | None]] = {}
         self._installed: taps.Installed | None = None
 
     def start(self, countdown: taps.Countdown | None = None) -> None:
         """Put the taps on; `countdown` ends the forward after the last read."""
         plan, selection = self._plan, self._selection
         plainly = selection.tokens is None and selection.dtype is None and not self._every
-        values = self._values = [_MISSING] * len(plan.found)
+        values = self._values = list(plan.nothing)
         modules, stores, others = [], [], []
         for index, (site, point) in enumerate(plan.found):
             if plainly and plan.plainly[index]:
@@ -127,7 +128,7 @@ class Reading:
         if self._installed is not None:
             self._describe()
         plan, tensors, axes = self._plan, {}, plan_axes(self._plan)
-        for site, value in zip(plan.sites, self._values or [_MISSING] * len(plan.sites), strict=True):
+        for site, value, plain in zip(plan.sites, self._values or plan.nothing, plan.plainly, strict=True):
             if value is _MISSING:
                 self._refuse_missing()
             if isinstance(value, list):
@@ -135,11 +136,11 @@ class Reading:
                     value, axes[site] = _stacked(site, value), ("call", *axes[site])
                 else:
                     value = value[0]
-            if value.untyped_storage().nbytes() > value.numel() * value.element_size():
+            elif not plain and value.untyped_storage().nbytes() > value.numel() * value.element_size():
                 value = value.clone()  # a view would keep a larger tensor alive
             tensors[site] = value
-        tower_of, maps = plan.tower_of, self._maps if self._selection.tokens is None else {}
-        return Activations(tensors, axes, {site: maps.get(tower_of[site]) for site in plan.sites})
+        later = self._later if self._selection.tokens is None else {}
+        return Activations(tensors, axes, TowerMaps(plan.tower_of, later))
 
     def calls(self, at: str | Site) -> list[torch.Tensor]:
         """What a site showed at each fire, in order; for shapes that change, as while generating."""
@@ -155,14 +156,14 @@ class Reading:
         return list(value) if isinstance(value, list) else [value]
 
     def _refuse_missing(self) -> None:
-        values = self._values or [_MISSING] * len(self._plan.sites)
+        values = self._values or self._plan.nothing
         missing = [site for site, value in zip(self._plan.sites, values, strict=True) if value is _MISSING]
         raise SteerlabError(f"{listing(missing)}: never ran in this forward")
 
     def _describe(self) -> None:
         for prefix in self._plan.towers:
             if prefix in self._clock.towers:
-                self._maps[prefix] = self._clock.moment(prefix).tokens
+                self._later[prefix] = self._clock.tokens_later(prefix)
 
     def _store(self, index: int, site: Site, point: Point) -> Callable[[torch.Tensor], Any]:
         many = self._every or point.fires != 1

@@ -35,7 +35,7 @@ def names(tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(BLOCKS)))
 def test_block_runs(names, number):
     code = "\n" * START[BLOCKS[number]] + BLOCKS[number]  # so that a traceback shows the README's own lines
-    # like a cell of a notebook, which has its source and no file: nnsight reads the source of `backward`'s caller
+    # like a cell of a notebook, which has a source and no file: nnsight reads that of a `backward` call
     name = f"<README.md, block {number}>"
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     exec(compile(code, name, "exec"), names)

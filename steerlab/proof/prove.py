@@ -179,5 +179,5 @@ def _keep_what_fired(findings: Findings, holder: nn.Module, seen: Recording) -> 
             above=above,
             shape=canonical_shape(point, raw, anchor),
             fires=module.fires,
-            volatile=module.overwritten(point.side),
+            volatile=module.overwritten(point.side) or raw.untyped_storage().nbytes() > raw.nbytes,
         )
