@@ -41,7 +41,12 @@ def watch(modules: Sequence[nn.Module], seen: Callable[..., None]) -> Callable[[
     for table, name in {(id(t), n): (t, n) for t, n in map(_entry_of, modules)}.values():
         seam = _SEAMS.get((id(table), name)) or _SEAMS.setdefault((id(table), name), _Seam(table, name))
         removers.append(seam.watch(seen))
-    return lambda: [remove() for remove in removers] and None
+
+    def remove_all() -> None:
+        for remove in removers:
+            remove()
+
+    return remove_all
 
 
 @dataclass(frozen=True, eq=False)

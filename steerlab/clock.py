@@ -70,7 +70,13 @@ class Clock:
             self._count[prefix] = self._count.get(prefix, -1) + 1
 
         remove = taps.before(entrance.module, look, first=True)  # before an edit of what the tower is given
-        return lambda: (remove(), self._inputs.clear(), self._now.clear()) and None
+
+        def leave() -> None:
+            remove()
+            self._inputs.pop(prefix, None)
+            self._now.pop(prefix, None)
+
+        return leave
 
     def moment(self, prefix: str) -> Moment:
         """Where the tower's current forward stands; described once a forward, on first need."""

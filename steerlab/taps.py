@@ -18,7 +18,7 @@ from steerlab.layouts import first_tensor, with_first
 from steerlab.points import Point, Stash, Tap
 
 
-class Stop(Exception):  # noqa: N818  not an error: it ends a forward whose rest nobody needs
+class Stop(Exception):
     """Ends a forward after the last read; never seen outside of `steerlab`."""
 
 

@@ -20,7 +20,9 @@ def test_hooks_of_the_user_keep_firing_in_their_place(kind, held):
     block, fired = one.tiny.model.model.layers[1], []
 
     def register(name: str):
-        note = lambda *_: fired.append(name) and None  # noqa: E731
+        def note(*_) -> None:
+            fired.append(name)
+
         if kind == "forward pre-hook":
             return block.register_forward_pre_hook(note)
         return block.register_forward_hook(
