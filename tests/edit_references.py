@@ -27,7 +27,7 @@ def frame(vectors: torch.Tensor = VECTORS) -> np.ndarray:
     return q.T
 
 
-def equals(edit: sl.Edit, expected: Callable[[np.ndarray], np.ndarray]) -> None:
+def assert_equals(edit: sl.Edit, expected: Callable[[np.ndarray], np.ndarray]) -> None:
     """The edit does in float32, float64 and half precision what numpy does in float64, rounded once."""
     for dtype, within in ((torch.float64, 1e-6), (torch.float32, 1e-5)):
         x = X.to(dtype)

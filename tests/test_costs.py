@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 import torch
 import transformers
+from benchmarks.measure import python_calls
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import steerlab as sl
@@ -32,24 +31,6 @@ def micro():
 def inputs():
     ids = torch.arange(TOKENS)[None]
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "use_cache": False}
-
-
-def python_calls(function) -> int:
-    """Python-level calls of the third run, when everything is warm."""
-    function()
-    function()
-    count = 0
-
-    def profile(frame, event, argument):
-        nonlocal count
-        count += event == "call"
-
-    sys.setprofile(profile)
-    try:
-        function()
-    finally:
-        sys.setprofile(None)
-    return count
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def described(model: sl.Model) -> list[Site]:
     return [site for site in model.sites() if not site.place.startswith("predictor")]
 
 
-def estimate_is_exact(model: sl.Model, inputs: dict[str, Any], at: Any, **how: Any) -> None:
+def assert_the_estimate_is_exact(model: sl.Model, inputs: dict[str, Any], at: Any, **how: Any) -> None:
     assert model.memory_estimate(inputs, at, **how) == taken(model.capture(inputs, at, **how))
 
 
@@ -36,7 +36,7 @@ def estimate_is_exact(model: sl.Model, inputs: dict[str, Any], at: Any, **how: A
 def test_the_estimate_of_every_site_is_what_it_takes(held, family):
     one = held(family)
     for site in described(one.model):
-        estimate_is_exact(one.model, one.tiny.inputs, site)
+        assert_the_estimate_is_exact(one.model, one.tiny.inputs, site)
 
 
 @pytest.mark.parametrize("family", ["llama", "vit", "videomae"])
@@ -48,14 +48,14 @@ def test_in_half_precision_attention_takes_float32_and_the_rest_takes_half(held,
         for name, value in one.tiny.inputs.items()
     }
     for site in half.sites():
-        estimate_is_exact(half, inputs, site)
+        assert_the_estimate_is_exact(half, inputs, site)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_a_dtype_is_what_is_stored(held, dtype):
     one = held("llama")
     for at in ("blocks.1.resid", "blocks.1.pattern", "blocks.1.heads.2"):
-        estimate_is_exact(one.model, one.tiny.inputs, at, dtype=dtype)
+        assert_the_estimate_is_exact(one.model, one.tiny.inputs, at, dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_dtype_is_what_is_stored(held, dtype):
 )
 def test_heads_that_are_not_asked_for_take_nothing(held, at):
     one = held("llama")
-    estimate_is_exact(one.model, one.tiny.inputs, at)
+    assert_the_estimate_is_exact(one.model, one.tiny.inputs, at)
 
 
 @pytest.mark.parametrize(
@@ -73,13 +73,13 @@ def test_heads_that_are_not_asked_for_take_nothing(held, at):
 @pytest.mark.parametrize("at", ["blocks.*.resid", "blocks.1.heads", "blocks.1.heads.2"])
 def test_tokens_that_are_not_asked_for_take_nothing(held, family, tokens, at):
     one = held(family)
-    estimate_is_exact(one.model, one.tiny.inputs, at, tokens=tokens)
+    assert_the_estimate_is_exact(one.model, one.tiny.inputs, at, tokens=tokens)
 
 
 def test_several_sites_are_summed(held):
     one = held("llama")
     at = ["blocks.*.resid_mid", "logits", "blocks.0.pattern.1"]
-    estimate_is_exact(one.model, one.tiny.inputs, at)
+    assert_the_estimate_is_exact(one.model, one.tiny.inputs, at)
     assert one.model.memory_estimate(one.tiny.inputs, at) == 4 * (3 * 2 * 7 * 32 + 2 * 7 * 54 + 2 * 7 * 7)
 
 

@@ -39,6 +39,7 @@ def test_block_runs(names, number):
     name = f"<README.md, block {number}>"
     linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
     exec(compile(code, name, "exec"), names)
+    assert names["sl"] is sl
 
 
 def test_what_the_blocks_made_is_what_the_page_says(names):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edit_references import HALVES, VECTOR, X, equals, float64, gradient_of
+from edit_references import HALVES, VECTOR, X, assert_equals, float64, gradient_of
 
 import steerlab as sl
 
 
 @pytest.mark.parametrize("strength", [1.0, -0.3, 0, np.float32(0.1)])
 def test_add_is_the_sum(strength):
-    equals(sl.Add(VECTOR, strength), lambda x: x + float(strength) * float64(VECTOR))
+    assert_equals(sl.Add(VECTOR, strength), lambda x: x + float(strength) * float64(VECTOR))
 
 
 @pytest.mark.parametrize("dtype", HALVES)
 def test_a_half_precision_vector_is_scaled_before_it_is_rounded(dtype):
     vector = VECTOR.to(dtype)
-    equals(sl.Add(vector, 0.3), lambda x: x + 0.3 * float64(vector))
+    assert_equals(sl.Add(vector, 0.3), lambda x: x + 0.3 * float64(vector))
 
 
 def test_a_small_step_on_a_large_value_is_the_rounded_sum_and_not_the_sum_of_rounded_parts():

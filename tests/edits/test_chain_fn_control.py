@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edit_references import HALVES, VECTOR, X, equals
+from edit_references import HALVES, VECTOR, X, assert_equals
 
 import steerlab as sl
 
@@ -24,7 +24,7 @@ def test_a_chain_belongs_where_its_links_do():
 
 
 def test_fn_is_the_function():
-    equals(sl.Fn(lambda x: x.double().tanh().to(x.dtype)), np.tanh)
+    assert_equals(sl.Fn(lambda x: x.double().tanh().to(x.dtype)), np.tanh)
 
 
 def test_a_function_that_writes_in_place_writes_on_a_copy():

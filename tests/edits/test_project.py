@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edit_references import ORIGIN, VECTOR, VECTORS, X, equals, float64, frame, gradient_of
+from edit_references import ORIGIN, VECTOR, VECTORS, X, assert_equals, float64, frame, gradient_of
 
 import steerlab as sl
 
@@ -13,19 +13,19 @@ import steerlab as sl
 def test_project_is_the_orthogonal_projection(origin):
     o = 0 if origin is None else float64(origin)
     q = frame()
-    equals(sl.Project(sl.Subspace(VECTORS, origin)), lambda x: (x - o) @ q.T @ q + o)
+    assert_equals(sl.Project(sl.Subspace(VECTORS, origin)), lambda x: (x - o) @ q.T @ q + o)
 
 
 @pytest.mark.parametrize("origin", [None, ORIGIN])
 def test_remove_takes_the_projection_away(origin):
     o = 0 if origin is None else float64(origin)
     q = frame()
-    equals(sl.Remove(sl.Subspace(VECTORS, origin)), lambda x: x - (x - o) @ q.T @ q)
+    assert_equals(sl.Remove(sl.Subspace(VECTORS, origin)), lambda x: x - (x - o) @ q.T @ q)
 
 
 def test_one_direction_of_any_length_is_removed_whole():
     unit = float64(VECTOR) / (float64(VECTOR) ** 2).sum() ** 0.5
-    equals(sl.Remove(sl.Direction(100 * VECTOR)), lambda x: x - (x @ unit)[..., None] * unit)
+    assert_equals(sl.Remove(sl.Direction(100 * VECTOR)), lambda x: x - (x @ unit)[..., None] * unit)
     left = sl.Remove(sl.Direction(VECTOR))(X) @ VECTOR
     torch.testing.assert_close(left, torch.zeros_like(left), atol=1e-5, rtol=0)
 

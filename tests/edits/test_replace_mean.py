@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edit_references import ORIGIN, VECTORS, X, equals, float64, frame
+from edit_references import ORIGIN, VECTORS, X, assert_equals, float64, frame
 
 import steerlab as sl
 
@@ -17,12 +17,12 @@ MANY = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(2))
     "value", [VALUE, VALUE[:, :1], VALUE[0], VALUE[0, 0]], ids=lambda v: str(list(v.shape))
 )
 def test_replace_puts_the_value_in_place(value):
-    equals(sl.Replace(value), lambda x: np.broadcast_to(float64(value), x.shape))
+    assert_equals(sl.Replace(value), lambda x: np.broadcast_to(float64(value), x.shape))
 
 
 def test_replace_in_a_basis_interchanges_its_coordinates_and_keeps_the_rest():
     q = frame()
-    equals(
+    assert_equals(
         sl.Replace(VALUE, sl.Subspace(VECTORS, ORIGIN)),
         lambda x: x - x @ q.T @ q + float64(VALUE) @ q.T @ q,
     )
@@ -39,13 +39,13 @@ def test_the_result_shares_no_memory_with_the_value():
 
 
 def test_mean_is_the_average_over_samples_and_tokens():
-    equals(sl.Mean(MANY), lambda x: np.broadcast_to(float64(MANY).mean((0, 1)), x.shape))
+    assert_equals(sl.Mean(MANY), lambda x: np.broadcast_to(float64(MANY).mean((0, 1)), x.shape))
     pooled = MANY[:, 0]
-    equals(sl.Mean(pooled), lambda x: np.broadcast_to(float64(pooled).mean(0), x.shape))
+    assert_equals(sl.Mean(pooled), lambda x: np.broadcast_to(float64(pooled).mean(0), x.shape))
 
 
 def test_mean_by_token_keeps_the_places():
-    equals(sl.Mean(MANY, by_token=True), lambda x: np.broadcast_to(float64(MANY).mean(0), x.shape))
+    assert_equals(sl.Mean(MANY, by_token=True), lambda x: np.broadcast_to(float64(MANY).mean(0), x.shape))
 
 
 def test_mean_over_heads_keeps_them_apart():

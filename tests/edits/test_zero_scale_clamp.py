@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edit_references import ORIGIN, VECTORS, X, equals, float64, frame, gradient_of
+from edit_references import ORIGIN, VECTORS, X, assert_equals, float64, frame, gradient_of
 
 import steerlab as sl
 
@@ -20,23 +20,23 @@ def changed(x: np.ndarray, change) -> np.ndarray:
 
 
 def test_zero_is_zero():
-    equals(sl.Zero(), np.zeros_like)
+    assert_equals(sl.Zero(), np.zeros_like)
 
 
 def test_zero_in_a_basis_takes_its_coordinates_away():
-    equals(sl.Zero(BASIS), lambda x: changed(x, np.zeros_like))
+    assert_equals(sl.Zero(BASIS), lambda x: changed(x, np.zeros_like))
 
 
 @pytest.mark.parametrize("factor", [0, 1, -1, 2.5])
 def test_scale_multiplies(factor):
-    equals(sl.Scale(factor), lambda x: factor * x)
-    equals(sl.Scale(factor, BASIS), lambda x: changed(x, lambda z: factor * z))
+    assert_equals(sl.Scale(factor), lambda x: factor * x)
+    assert_equals(sl.Scale(factor, BASIS), lambda x: changed(x, lambda z: factor * z))
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.5, 0.5), (None, 0.1), (0.1, None), (0.25, 0.25)])
 def test_clamp_bounds(low, high):
-    equals(sl.Clamp(low, high), lambda x: np.clip(x, low, high))
-    equals(sl.Clamp(low, high, BASIS), lambda x: changed(x, lambda z: np.clip(z, low, high)))
+    assert_equals(sl.Clamp(low, high), lambda x: np.clip(x, low, high))
+    assert_equals(sl.Clamp(low, high, BASIS), lambda x: changed(x, lambda z: np.clip(z, low, high)))
 
 
 @pytest.mark.parametrize("edit", [sl.Scale(1.0, BASIS), sl.Clamp(-1e6, 1e6, BASIS)], ids=repr)
