@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import nn
 
 from steerlab import taps
@@ -87,11 +88,20 @@ class Clock:
         return self._now[prefix]
 
     def tokens_later(self, prefix: str) -> Callable[[], TokenMap | None]:
-        """The tokens of the current forward, to be described when somebody looks; its cache is let go."""
+        """The tokens of the current forward, to be described when somebody looks; its inputs are let go."""
         now, inputs = self._now.get(prefix), self._inputs.get(prefix)
         if now is not None or inputs is None:
             tokens = None if now is None else now.tokens
             return lambda: tokens
-        inputs = {name: value for name, value in inputs.items() if name != "past_key_values"}
+        outlines = {
+            name: _outline(v) for name, v in inputs.items() if v is None or isinstance(v, (torch.Tensor, int))
+        }
         describe = self.towers[prefix].describe
-        return lambda: describe(inputs)
+        return lambda: describe(outlines)
+
+
+def _outline(value: torch.Tensor | int | None) -> torch.Tensor | int | None:
+    """Pixels, latents and embeddings as their shape alone: activations that wait must not keep them alive."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.ndim > 2:
+        return value.new_zeros(()).expand(value.shape)
+    return value

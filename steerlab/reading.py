@@ -111,8 +111,10 @@ class Reading:
         """Take the taps off; the activations stay."""
         installed, self._installed = self._installed, None
         if installed is not None:
-            self._describe()
-            installed.remove()
+            try:
+                self._describe()
+            finally:
+                installed.remove()
 
     def __enter__(self) -> Reading:
         if self._installed is not None:
@@ -127,7 +129,7 @@ class Reading:
         """What was read; a site that never fired is an error."""
         if self._installed is not None:
             self._describe()
-        plan, tensors, axes = self._plan, {}, plan_axes(self._plan)
+        plan, tensors, axes = self._plan, {}, dict(self._plan.axes)
         for site, value, plain in zip(plan.sites, self._values or plan.nothing, plan.plainly, strict=True):
             if value is _MISSING:
                 self._refuse_missing()
@@ -204,11 +206,6 @@ class Reading:
         if x.untyped_storage().nbytes() > x.numel() * x.element_size():
             x = x.clone()  # at once, so that the larger tensor can go
         return x
-
-
-def plan_axes(plan: Plan) -> dict[Site, tuple[str, ...]]:
-    """Names of the axes by site, for one result to change."""
-    return dict(plan.axes)
 
 
 def capture(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import gc
+import weakref
 
 import pytest
 import torch
@@ -79,3 +81,18 @@ def test_the_two_towers_of_a_clip_model_run_alone_when_only_they_are_asked_for(h
         whole = one.tiny.model(**one.tiny.inputs).vision_model_output.hidden_states
     assert whole is None or torch.equal(whole[2], acts["vision.blocks.1.resid"])
     assert acts["vision.pooled"].shape == (2, 24)
+
+
+@pytest.mark.parametrize("family", ["clip_vision", "siglip2_vision", "videomae", "timm_vit"])
+def test_what_was_read_keeps_its_grid_and_not_the_pixels(held, family):
+    """A small activation that waits in a list must not keep a whole batch of images alive."""
+    one = held(family)
+    inputs = {name: value.clone() for name, value in one.tiny.inputs.items()}
+    pixels = weakref.ref(next(value for value in inputs.values() if value.is_floating_point()))
+    acts = one.model.capture(inputs, at="blocks.0.resid")
+    del inputs
+    gc.collect()
+    assert pixels() is None
+    described = one.model.family.towers[""].tokens(one.tiny.model, one.tiny.inputs, None)
+    assert acts.map_of("blocks.0.resid").groups == described.groups
+    assert acts.map_of("blocks.0.resid").grid == described.grid
