@@ -1,0 +1,1 @@
+"""How the embedded models were trained, and how their numbers are measured again."""
