@@ -1,4 +1,4 @@
-"""Captioned pictures of coloured shapes on textured backgrounds: what the embedded image models were trained on.
+"""Captioned pictures of coloured shapes on textures: what the embedded image models were trained on.
 
 Everything about a picture is known: colour, shape, size, place and number of its objects. The shapes are
 drawn from signed distances, so their edges are smooth and their area does not depend on the pixel grid.
@@ -103,7 +103,7 @@ def random_captions(scenes: Sequence[Scene], generator: torch.Generator) -> list
 
 
 def render(scenes: Sequence[Scene], generator: torch.Generator, side: int = SIDE) -> torch.Tensor:
-    """Draw scenes with jittered centres, radii, angles and tints on random backgrounds, ``[scene, 3, row, column]``.
+    """Draw scenes, with some jitter, on random backgrounds: ``[scene, 3, row, column]``.
 
     Values lie in [0, 1].
     """
