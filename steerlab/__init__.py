@@ -18,10 +18,12 @@ _HOMES = {
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
     "steerlab.loading": ("load",),
-    "steerlab.model": ("Model", "wrap"),
+    "steerlab.model": ("Model",),
     "steerlab.scope": ("Scope",),
     "steerlab.sites": ("Site",),
+    "steerlab.steps": ("Ramp",),
     "steerlab.tokens": ("TokenMap",),
+    "steerlab.wrapping": ("wrap",),
 }
 _MODULES = ("families", "figures", "metrics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -41,6 +43,7 @@ __all__ = [
     "Mean",
     "Model",
     "Project",
+    "Ramp",
     "RandomControl",
     "Remove",
     "Replace",
@@ -81,10 +84,12 @@ if TYPE_CHECKING:
     )
     from steerlab.errors import SteerlabError, SteerlabWarning
     from steerlab.loading import load
-    from steerlab.model import Model, wrap
+    from steerlab.model import Model
     from steerlab.scope import Scope
     from steerlab.sites import Site
+    from steerlab.steps import Ramp
     from steerlab.tokens import TokenMap
+    from steerlab.wrapping import wrap
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """The clock: where a run stands. Owned by one scope, reset by every forward of a tower.
 
-It listens at each tower's entrance, so it knows the tokens of a forward before any site fires. Denoising
-steps and guidance branches have their place in `steerlab.scope.Moment`; here they are None.
+It listens at each tower's entrance, so it knows the tokens of a forward before any site fires; what lies
+beyond one forward (what was generated, denoising steps, guidance branches) is known to the run.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from steerlab import taps
-from steerlab.scope import Moment
+from steerlab.moment import Moment
+from steerlab.runs import Run
 from steerlab.signatures import parameter_names
 from steerlab.tokens import TokenMap
 
@@ -49,12 +50,35 @@ class Clock:
     ----------
     towers : mapping
         Tower prefix -> its entrance.
+    run : Run
+        What is known beyond one forward.
     """
 
     towers: Mapping[str, Entrance]
+    run: Run = field(default_factory=Run)
+    _leave_run: Callable[[], None] | None = None
+    _followers: int = 0
     _now: dict[str, Moment] = field(default_factory=dict)
     _inputs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     _count: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether receipts name steps and branches."""
+        return self.run.tells_time
+
+    def follow(self) -> Callable[[], None]:
+        """Follow the run; returns the remover."""
+        if not self._followers:
+            self._leave_run = self.run.follow()
+        self._followers += 1
+
+        def leave() -> None:
+            self._followers -= 1
+            if not self._followers:
+                self._leave_run()
+
+        return leave
 
     def listen(self, prefix: str) -> Callable[[], None]:
         """Follow one tower; returns the remover."""
@@ -69,6 +93,8 @@ class Clock:
             self._inputs[prefix] = inputs
             self._now.pop(prefix, None)
             self._count[prefix] = self._count.get(prefix, -1) + 1
+            if self._followers:
+                self.run.enter(prefix, inputs)
 
         remove = taps.before(entrance.module, look, first=True)  # before an edit of what the tower is given
 
@@ -84,7 +110,9 @@ class Clock:
         if prefix not in self._now:
             inputs = self._inputs.get(prefix)
             tokens = None if inputs is None else self.towers[prefix].describe(inputs)
-            self._now[prefix] = Moment(tokens, self._count.get(prefix, 0))
+            forward = self._count.get(prefix, 0)
+            moment = self.run.moment(prefix, tokens, forward) if self._followers else Moment(tokens, forward)
+            self._now[prefix] = moment
         return self._now[prefix]
 
     def tokens_later(self, prefix: str) -> Callable[[], TokenMap | None]:

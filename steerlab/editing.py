@@ -11,10 +11,10 @@ from steerlab import taps
 from steerlab.clock import Clock
 from steerlab.edits import Edit, Scoped
 from steerlab.errors import SteerlabError
-from steerlab.intervention import Intervention, Placed, placed
+from steerlab.intervention import Intervention, Placed, listed, placed
+from steerlab.moment import Moment
 from steerlab.points import Point, Points
 from steerlab.receipts import Entry, Receipt, note
-from steerlab.scope import Moment
 from steerlab.sites import Site
 
 
@@ -24,6 +24,37 @@ class Arm:
 
     intervention: Intervention
     rows: slice | None = None
+
+
+def by_row(interventions: Sequence[Intervention | None], *, as_rows: bool) -> list[Arm]:
+    """An arm for each row of the batch.
+
+    Parameters
+    ----------
+    interventions : sequence
+        One a row; None leaves the row alone.
+    as_rows : bool
+        Whether a row is an entry of the batch. Otherwise it is an image, wherever the batch holds it.
+    """
+    arms = []
+    for row, one in enumerate(interventions):
+        if one is None:
+            continue
+        if as_rows:
+            arms.append(Arm(one, slice(row, row + 1)))
+            continue
+        edits = {
+            at: [edit.on() if isinstance(edit, Edit) else edit for edit in e] for at, e in listed(one).items()
+        }
+        taken = [edit for many in edits.values() for edit in many if edit.scope.rows is not None]
+        if taken:
+            raise SteerlabError(
+                f"{taken[0]!r} chooses rows, but a list of interventions gives each row its own"
+            )
+        arms.append(Arm({at: [edit.on(rows=[row]) for edit in many] for at, many in edits.items()}))
+    if not arms:
+        raise SteerlabError("the list holds no intervention: every row is None")
+    return arms
 
 
 class Editing:
@@ -54,10 +85,13 @@ class Editing:
         if self._installed is not None:
             raise SteerlabError("this context is entered already; make a new one with model.edit(...)")
         self.receipt = Receipt()
-        listening = dict.fromkeys(p.tower for _, (_, p, edit) in self._work if edit.scope.needs_tokens)
-        listening = [prefix for prefix in listening if prefix in self._clock.towers]
+        listening = dict.fromkeys(
+            point.tower for _, (_, point, edit) in self._work if is_clocked(edit, point, self._clock)
+        )
         installed = taps.install([self._tap(arm, *one) for arm, one in self._work])
         try:
+            if listening:
+                installed.keep(self._clock.follow())
             for prefix in listening:
                 installed.keep(self._clock.listen(prefix))
         except BaseException:
@@ -94,9 +128,16 @@ def change_at(
     finite = site.stream != "scores"
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
-    everything, clocked = scope.everything, scope.needs_tokens and tower in clock.towers
+    everything, clocked = scope.everything, is_clocked(edit, point, clock)
 
     def change(x: torch.Tensor) -> torch.Tensor:
+        moment = None
+        if clocked:
+            moment = now()
+            if strength_now(moment) == 0 and scope.strength != 0:
+                entry.wait(moment)
+                return x  # not the time
+            entry.mark(moment, scope.branch)
         try:
             y = pure(x)
         except SteerlabError as fact:
@@ -117,7 +158,7 @@ def change_at(
             note(entry, x, x, tokens, finite)
             return x
         if not everything:
-            weight = weights_at(x, rows)
+            weight = weights_at(x, moment or Moment())
             y, tokens = blend(x, y, weight, token_axis)
             chosen = torch.where(weight != 0, x, 0)
         if site.stream == "scores":
@@ -125,10 +166,19 @@ def change_at(
         note(entry, x, y, tokens, finite, chosen)
         return y
 
-    def weights_at(x: torch.Tensor, part: slice | None) -> torch.Tensor:
-        moment = clock.moment(tower) if clocked else Moment()
-        if part is not None and moment.tokens is not None:
-            moment = replace(moment, tokens=moment.tokens.at_rows(part))
+    def now() -> Moment:
+        moment = clock.moment(tower)
+        if rows is not None and moment.tokens is not None:
+            moment = replace(moment, tokens=moment.tokens.at_rows(rows))
+        return moment
+
+    def strength_now(moment: Moment) -> float:
+        try:
+            return scope.strength_at(moment)
+        except SteerlabError as fact:
+            raise SteerlabError(f"{site}: {fact}") from None
+
+    def weights_at(x: torch.Tensor, moment: Moment) -> torch.Tensor:
         try:
             return scope.weights(x.shape, axes, moment, x.device)
         except SteerlabError as fact:
@@ -137,6 +187,11 @@ def change_at(
     change = change if heads is None else _at_heads(change, point.axes.index("head"), heads)
     fold = point.shape[0] if point.shape else 1
     return change if rows is None else _at_rows(change, slice(rows.start * fold, rows.stop * fold))
+
+
+def is_clocked(edit: Scoped, point: Point, clock: Clock) -> bool:
+    """Whether an edit needs to know where the run stands, or its receipt wants to say so."""
+    return point.tower in clock.towers and (edit.scope.needs_clock or clock.tells_time)
 
 
 def _refuse_blind(site: Site, edit: Edit, x: torch.Tensor, y: torch.Tensor) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from steerlab.errors import SteerlabError, nearest
 from steerlab.families import FAMILIES
-from steerlab.model import Model, wrap
+from steerlab.model import Model
+from steerlab.wrapping import wrap
 
 
 def load(name: str, *, dtype: Any = "auto", device: str | None = None) -> Model:

@@ -13,14 +13,14 @@ from steerlab.activations import Activations
 from steerlab.clock import Clock, Entrance
 from steerlab.comparing import Comparison, Metric
 from steerlab.describing import Diagnosis, Places, diagnose, tree
-from steerlab.editing import Arm, Editing
+from steerlab.editing import Arm, Editing, by_row
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.estimating import bytes_needed
-from steerlab.families import FAMILIES, Family, family_of
-from steerlab.foreign import kind_of, unwrapped
+from steerlab.families import Denoiser, Family
 from steerlab.intervention import Intervention
 from steerlab.proof import prove
 from steerlab.reading import Plan, Reading, Selection, capture
+from steerlab.runs import DenoisingRun, GeneratingRun
 from steerlab.signatures import parameter_names
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice
@@ -150,12 +150,24 @@ class Model:
         """
         return Reading(self._plan(at), self._clock(), Selection(), every=every)
 
-    def edit(self, intervention: Intervention, *, strict: bool = True) -> Editing:
+    def edit(
+        self, intervention: Intervention | Sequence[Intervention | None], *, strict: bool = True
+    ) -> Editing:
         """A context in which the intervention acts on every call; gives the receipt.
 
-        With ``strict`` an edit that never fires, or whose scope chooses nothing, is an error at the end.
+        Parameters
+        ----------
+        intervention : dict, or list of dicts and None
+            Sites and edits. A list holds one intervention for each row of the batch (in a pipeline: for each
+            image); None leaves its row alone.
+        strict : bool
+            Whether an edit that never fires, or whose scope chooses nothing, is an error at the end.
         """
-        return Editing(self._points, self._clock(), [Arm(intervention)], strict=strict)
+        if isinstance(intervention, (list, tuple)):
+            arms = by_row(intervention, as_rows=not self._is_pipeline)
+        else:
+            arms = [Arm(intervention)]
+        return Editing(self._points, self._clock(), arms, strict=strict)
 
     def logits(self, inputs: Any) -> torch.Tensor:
         """Logits ``[batch, token, vocabulary]`` or ``[batch, class]``, without gradients."""
@@ -231,7 +243,10 @@ class Model:
 
     def _clock(self) -> Clock:
         """A clock of its own for every run."""
-        return Clock(self._entrances)
+        if self._is_pipeline:
+            denoisers = [name for name, tower in self.family.towers.items() if isinstance(tower, Denoiser)]
+            return Clock(self._entrances, DenoisingRun(self.module, denoisers))
+        return Clock(self._entrances, GeneratingRun(self.module))
 
     def _plan(self, at: str | Site | Iterable[str | Site]) -> Plan:
         """What to read at these sites, looked up once."""
@@ -242,8 +257,10 @@ class Model:
         return plan
 
     def _entrance_of(self, prefix: str, root: nn.Module) -> Entrance:
-        describe = self.family.towers[prefix].tokens
-        return Entrance(root, lambda inputs: describe(root, inputs, self.processor))
+        describe, processor = self.family.towers[prefix].tokens, self.processor
+        if processor is None:  # a pipeline has a tokenizer for each of its encoders
+            processor = getattr(self.module, prefix.replace("text_encoder", "tokenizer") or "-", None)
+        return Entrance(root, lambda inputs: describe(root, inputs, processor))
 
     def _prepared(self, inputs: Any) -> dict[str, Any]:
         return self.family.prepare(inputs, self.processor, self.module)
@@ -258,39 +275,3 @@ class Model:
                 raise SteerlabError(f"the {tower} tower needs {names[0]}; the inputs hold {listing(kwargs)}")
             return run, {name: value for name, value in kwargs.items() if name in names}
         return self.module, kwargs
-
-
-def wrap(model: Any, processor: Any = None, *, family: Family | str | None = None) -> Model:
-    """Hold a model that you have.
-
-    Parameters
-    ----------
-    model : nn.Module, diffusers pipeline or nnsight model
-        Used as it is; nothing of it is copied or replaced.
-    processor : object, optional
-        Tokenizer or image processor, for text and images as inputs and for ``"word:..."``.
-    family : Family or str, optional
-        The row to use; found by the model's type otherwise. ``"plain"`` opens any module by paths.
-
-    Examples
-    --------
-    >>> model = wrap(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
-    >>> model.capture(torch.zeros(1, 2), at="module:0")["module:0"].shape
-    torch.Size([1, 2])
-    """
-    module, processor = unwrapped(model, processor)
-    if isinstance(family, str):
-        family = FAMILIES[family]
-    if family is not None and not isinstance(family, Family):
-        raise SteerlabError(f"family={family!r}: give the name of a family or a Family(...)")
-    if family is None:
-        family = family_of(module)
-    if family is None:
-        if not isinstance(module, nn.Module):
-            raise SteerlabError(
-                f"cannot wrap {kind_of(model)}: give an nn.Module, a diffusers pipeline "
-                f"({listing(name for f in FAMILIES.values() for name in f.types if 'Pipeline' in name)}) "
-                "or an nnsight model"
-            )
-        family = FAMILIES["plain"]
-    return Model(module, family, processor, model)

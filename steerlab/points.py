@@ -118,7 +118,9 @@ class Points:
         if path not in modules:
             raise SteerlabError(f"{self.title} has no module {path!r}{nearest(path, modules)}")
         above = modules_above(self.model, path)
-        return Point(site, modules[path], site.stream, fires=0, volatile=True, above=above)
+        part = path.partition(".")[0]
+        tower = part if any(point.tower == part for point in self.known.values()) else ""
+        return Point(site, modules[path], site.stream, tower, fires=0, volatile=True, above=above)
 
     def _missing(self, site: Site, asked: str) -> str:
         for refused, reason in self.refused.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from steerlab.errors import SteerlabError, SteerlabWarning
+from steerlab.moment import Moment
 from steerlab.sites import Site
 
 
@@ -25,6 +26,12 @@ class Entry:
         How often the site fired.
     rows, tokens : int
         Rows of the largest batch; entries along the token axis that the scope chose, over all fires.
+    waits : int
+        How often the site fired when it was not the time.
+    steps : set of int
+        Denoising steps in which the edit acted.
+    branches : set of str
+        Guidance branches on which it acted.
     casts : int
         How often the edit returned another dtype, which was cast back to the stream's.
     dtype : str
@@ -38,12 +45,32 @@ class Entry:
     fires: int = 0
     rows: int = 0
     casts: int = 0
+    waits: int = 0
+    steps: set[int] = field(default_factory=set)
+    branches: set[str] = field(default_factory=set)
     dtype: str = ""
     on_purpose: bool = False
     _tokens: torch.Tensor | int = 0
     _moved: torch.Tensor | float = 0.0
     _size: torch.Tensor | float = 0.0
     _changed: torch.Tensor | int = 0
+    _others: set[str] = field(default_factory=set)
+    _steps_seen: int = 0
+
+    def mark(self, moment: Moment, branch: str | None) -> None:
+        """Note the step and the branches of one fire."""
+        if moment.step is not None:
+            self.steps.add(moment.step.index)
+        if moment.branches is not None:
+            self.branches.update(moment.branches if branch in (None, "both") else [branch])
+
+    def wait(self, moment: Moment) -> None:
+        """Note a fire at another time than the scope's."""
+        self.waits += 1
+        if moment.branches is not None:
+            self._others.update(moment.branches)
+        if moment.step is not None:
+            self._steps_seen = moment.step.count
 
     @property
     def tokens(self) -> int:
@@ -69,9 +96,11 @@ class Entry:
     def __str__(self) -> str:
         # what is forbidden at scores has no norm, so its size is told by its number
         size = f"changed {self.changed:,}" if self.site.stream == "scores" else f"|Δ|/|x| {self.relative:.3g}"
+        when = f", steps {_ranges(self.steps)}" if self.steps else ""
+        when += f", {' + '.join(sorted(self.branches))}" if self.branches else ""
         return (
-            f"{self.site!s:32} {self.edit:40} fired {self.fires}, rows {self.rows}, tokens {self.tokens}, "
-            f"{size}, {self.dtype}{f', {self.casts} casts' if self.casts else ''}"
+            f"{self.site!s:32} {self.edit:40} fired {self.fires}{when}, rows {self.rows}, "
+            f"tokens {self.tokens}, {size}, {self.dtype}{f', {self.casts} casts' if self.casts else ''}"
         )
 
 
@@ -98,6 +127,13 @@ class Receipt:
     def check(self) -> None:
         """Refuse edits that never fired, chose nothing or made NaN; warn of those that changed nothing."""
         for entry in self.entries:
+            if not entry.fires and entry.waits:
+                on = f" on {' and '.join(sorted(entry._others))}" if entry._others else ""
+                steps = f", in {entry._steps_seen} steps" if entry._steps_seen else ""
+                raise SteerlabError(
+                    f"{entry.site}: {entry.edit} never had its time: the site fired {entry.waits} "
+                    f"times{on}{steps} (strict=False accepts this)"
+                )
             if not entry.fires:
                 raise SteerlabError(
                     f"{entry.site}: {entry.edit} never fired. Did a forward run inside the context, and does "
@@ -117,6 +153,17 @@ class Receipt:
 
     def __str__(self) -> str:
         return "\n".join(str(entry) for entry in self.entries) or "no edits"
+
+
+def _ranges(numbers: set[int]) -> str:
+    """Whole numbers, runs of them from end to end: ``0-3, 7``."""
+    ends: list[list[int]] = []
+    for number in sorted(numbers):
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ends)
 
 
 def note(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from numbers import Integral
 from typing import Any
 
 import torch
 
+from steerlab.choices import as_indices, as_mask, index_mask, patch_mask
 from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.spoken import Condition, tokens_of_word, tokens_where
 
 TokenChoice = str | int | slice | range | Sequence[int] | torch.Tensor
 
@@ -41,6 +41,17 @@ class TokenMap:
         Special tokens by name, for example ``{"bos": 1, "eos": 2}``.
     frame_last : bool
         Whether the tokens run over rows, columns, then frames, instead of frames first.
+    start : int
+        Column of the first of these tokens in the whole sequence, padding counted; what is cached is before.
+    prompt : int, optional
+        Columns of the prompt, while a model generates; all later ones are generated. None where a forward
+        stands alone, so that all of it is prompt.
+    prompt_real : Tensor, optional
+        ``[batch]``: how many of the prompt's tokens are not padding.
+    sequence : callable, optional
+        Gives ids and reality of all columns known so far, ``[batch, column]`` each.
+    unknown : str
+        Why it is not known where the prompt ends, for the error that says so.
     without_grid : str
         Why there is no grid, for the error that says so.
     """
@@ -54,6 +65,11 @@ class TokenMap:
     pieces: Callable[[list[int]], list[str]] | None = None
     named_ids: Mapping[str, int] = field(default_factory=dict)
     frame_last: bool = False
+    start: int = 0
+    prompt: int | None = None
+    prompt_real: torch.Tensor | None = None
+    sequence: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
+    unknown: str = ""
     without_grid: str = "the inputs of this model are not images"
 
     def select(self, choice: TokenChoice) -> torch.Tensor:
@@ -63,8 +79,12 @@ class TokenMap:
 
     def at_rows(self, rows: slice) -> TokenMap:
         """The map of some rows of the batch."""
-        cut = {name: getattr(self, name) for name in ("real", "position", "ids")}
-        return replace(self, **{name: None if part is None else part[rows] for name, part in cut.items()})
+        cut = {name: getattr(self, name) for name in ("real", "position", "ids", "prompt_real")}
+        cut = {name: None if part is None else part[rows] for name, part in cut.items()}
+        sequence = self.sequence
+        if sequence is not None:
+            cut["sequence"] = lambda: tuple(part[rows] for part in sequence())
+        return replace(self, **cut)
 
     def span(self, name: str) -> slice:
         """The slice of a named group."""
@@ -76,7 +96,7 @@ class TokenMap:
 
     def words(self) -> list[str]:
         """The names that `select` understands here."""
-        text = [*self.named_ids, "word:..."] if self.ids is not None else []
+        text = ["prompt", "generated[0:8]", *self.named_ids, "word:..."] if self.ids is not None else []
         return ["all", "first", "last", "special", *self.groups, *text]
 
     def patch_grid(self) -> tuple[int, ...]:
@@ -90,7 +110,7 @@ class TokenMap:
         grid = self.patch_grid()
         on = torch.ones(grid, dtype=torch.bool)
         if choice is not None:
-            on &= _patch_mask(choice, grid[-2:])
+            on &= patch_mask(choice, grid[-2:])
         if frames is not None:
             if len(grid) != 3:
                 raise SteerlabError(f"frames={frames!r}: these inputs are single images, grid {grid}")
@@ -154,8 +174,10 @@ class TokenMap:
     def _select_word(self, word: str) -> torch.Tensor:
         if word == "all":
             return torch.ones(1, self.count, dtype=torch.bool)
-        if word in ("first", "last"):
-            return self._select_index([0 if word == "first" else -1])
+        if word == "first":
+            return self._select_index([0])
+        if word in ("prompt", "last") or word.startswith("generated"):
+            return self._select_of_run(word)
         if word in self.groups:
             return self._span_mask(self.groups[word])
         if word in self.named_ids and self.ids is not None:
@@ -181,39 +203,76 @@ class TokenMap:
         return on
 
     def _select_text(self, word: str) -> torch.Tensor:
+        return self._by_row(
+            f"tokens='word:{word}'", lambda pieces, known, first: tokens_of_word(pieces, word, known)[first:]
+        )
+
+    def meeting(self, condition: Condition) -> torch.Tensor:
+        """Boolean ``[batch, token]``: where the text of the row, up to the token, meets a condition."""
+        return self._by_row(
+            f"when={condition!r}", lambda pieces, known, first: tokens_where(pieces, condition, first)
+        )
+
+    def _by_row(self, asked: str, judge: Callable[[list[str], int, int], list[bool]]) -> torch.Tensor:
+        """Judge each row's real tokens by its text from the start on."""
         if self.ids is None or self.pieces is None:
             need = "a tokenizer: pass it to wrap(model, tokenizer)" if self.ids is not None else "token ids"
-            raise SteerlabError(f"tokens='word:{word}' needs {need} (known here: {listing(self.words())})")
-        if not word:
-            raise SteerlabError("tokens='word:' names no word; write it after the colon, as in 'word:Monday'")
+            raise SteerlabError(f"{asked} needs {need} (known here: {listing(self.words())})")
+        self._refuse_unknown(asked)
+        real = torch.ones_like(self.ids, dtype=torch.bool) if self.real is None else self.real
+        ids, real = (self.ids, real) if self.sequence is None else self.sequence()
+        prompt = self.start + self.count if self.prompt is None else self.prompt
         on = torch.zeros_like(self.ids, dtype=torch.bool)
-        for row, ids in enumerate(self.ids.tolist()):
-            pieces = self.pieces(ids)
-            # pieces without any space are whole words, which a text would part
-            gap = "" if any(letter.isspace() for piece in pieces for letter in piece) else " "
-            starts = [0, *itertools.accumulate(len(piece) + len(gap) for piece in pieces)]
-            for found in re.finditer(rf"(?<!\w){re.escape(word)}(?!\w)", gap.join(pieces)):
-                for token, piece in enumerate(pieces):
-                    start = starts[token]
-                    on[row, token] |= start < found.end() and found.start() < start + len(piece)
+        for row, (row_ids, row_real) in enumerate(zip(ids.tolist(), real.tolist(), strict=True)):
+            columns = [column for column, one in enumerate(row_real) if one]
+            first = sum(row_real[: self.start])  # what lies before is judged already
+            told = judge(self.pieces([row_ids[column] for column in columns]), sum(row_real[:prompt]), first)
+            for column, one in zip(columns[first:], told, strict=True):
+                if one and column < self.start + self.count:
+                    on[row, column - self.start] = True
         return on
 
     def _select_index(self, choice: slice | list[int]) -> torch.Tensor:
-        """By place among the real tokens of each row; negative numbers count from the row's end."""
+        """By place among the real tokens of each row; negative numbers count from the end of its prompt."""
         if self.position is None:
             return index_mask(choice, self.count, "token")[None]
-        position, total = self.position, self.position.amax(dim=1, keepdim=True) + 1
+        position, ends = self.position, self._ends
         if isinstance(choice, slice):
             if choice.step not in (None, 1):
                 raise SteerlabError(f"tokens={choice!r}: a slice of tokens has no step")
             low, high = choice.start or 0, choice.stop
-            low = total + low if low < 0 else low
-            high = total if high is None else (total + high if high < 0 else high)
-            return (position >= low) & (position < high)
+            on = position >= (ends(choice) + low if low < 0 else low)
+            return on if high is None else on & (position < (ends(choice) + high if high < 0 else high))
         on = torch.zeros_like(position, dtype=torch.bool)
         for index in choice:
-            on |= position == (total + index if index < 0 else index)
+            on |= position == (ends(choice) + index if index < 0 else index)
         return on
+
+    def _ends(self, choice: Any) -> torch.Tensor:
+        """Number of real tokens in each row's prompt ``[batch, 1]``: of all, where nothing is generated."""
+        self._refuse_unknown(f"tokens={choice!r}")
+        if self.prompt_real is not None:
+            return self.prompt_real[:, None].to(self.position.device)
+        return self.position.amax(dim=1, keepdim=True) + 1
+
+    def _select_of_run(self, word: str) -> torch.Tensor:
+        """``prompt``, ``last``, ``generated`` and ``generated[a:b]``."""
+        self._refuse_unknown(f"tokens={word!r}")
+        if word == "last":
+            if self.prompt is None:
+                return self._select_index([-1])
+            return self.position >= self._ends(word) - 1  # what each step of a generation predicts from
+        prompt = self.start + self.count if self.prompt is None else self.prompt
+        column = torch.arange(self.start, self.start + self.count)[None]
+        if word == "prompt":
+            return column < prompt
+        low, high = window_of(word)
+        on = column >= prompt + low
+        return on if high is None else on & (column < prompt + high)
+
+    def _refuse_unknown(self, asked: str) -> None:
+        if self.unknown:
+            raise SteerlabError(f"{asked}: {self.unknown}")
 
     def _span_mask(self, span: tuple[int, int]) -> torch.Tensor:
         on = torch.zeros(1, self.count, dtype=torch.bool)
@@ -221,65 +280,15 @@ class TokenMap:
         return on
 
 
-def as_mask(choice: Any) -> torch.Tensor | None:
-    """A boolean mask, from a tensor or a list of truth values; None for anything else."""
-    if isinstance(choice, (list, tuple)) and choice and all(isinstance(one, bool) for one in choice):
-        return torch.tensor(choice)
-    return choice if isinstance(choice, torch.Tensor) and choice.dtype == torch.bool else None
-
-
-def as_indices(choice: Any) -> list[int] | None:
-    """Whole numbers, from one of them, a list, a range or a tensor; None for anything else."""
-    if isinstance(choice, torch.Tensor):
-        whole = not (choice.is_floating_point() or choice.is_complex()) and choice.ndim <= 1
-        return choice.reshape(-1).tolist() if whole else None
-    many = list(choice) if isinstance(choice, (Sequence, range)) and not isinstance(choice, str) else [choice]
-    whole = all(isinstance(one, Integral) and not isinstance(one, bool) for one in many)
-    return [int(one) for one in many] if whole else None
-
-
-def index_mask(choice: Any, count: int, kind: str) -> torch.Tensor:
-    """Boolean ``[count]`` of what `choice` names: an index, a slice, a list of indices or a mask."""
-    mask, on = as_mask(choice), torch.zeros(count, dtype=torch.bool)
-    if mask is not None:
-        if mask.shape != (count,):
-            raise SteerlabError(f"a {kind} mask of shape {list(mask.shape)} does not fit {count} {kind}s")
-        return mask
-    if isinstance(choice, slice):
-        on[choice] = True
-        return on
-    indices = as_indices(choice)
-    if indices is None:
+def window_of(word: str) -> tuple[int, int | None]:
+    """First and last-but-one of ``generated``, ``generated[a:b]`` or ``generated[a]``."""
+    found = re.fullmatch(r"generated(?:\[(?:(\d*):(\d*)|(\d+))\])?", word.replace(" ", ""))
+    if found is None:
         raise SteerlabError(
-            f"{kind}s={choice!r}: give an index, a slice, a list of indices or a boolean mask"
+            f"tokens={word!r}: write generated, generated[0:8], generated[4:] or generated[3], counted from "
+            "the first generated token; how many will come is not known"
         )
-    for index in indices:
-        if not -count <= index < count:
-            raise SteerlabError(f"{kind} {index} does not exist: there are {count} (0 to {count - 1})")
-        on[index] = True
-    return on
-
-
-def _patch_mask(choice: Any, grid: tuple[int, ...]) -> torch.Tensor:
-    """Boolean ``[height, width]`` from ``"2:5,3:7"``, one ``(row, column)`` or a list of them."""
-    on = torch.zeros(grid, dtype=torch.bool)
-    if isinstance(choice, str):
-        if not re.fullmatch(r"-?\d*:-?\d*,-?\d*:-?\d*", choice.replace(" ", "")):
-            raise SteerlabError(f"patches={choice!r}: write rows and columns as 'top:bottom,left:right'")
-        rows, columns = [
-            slice(*(int(edge) if edge.strip() else None for edge in part.split(":")))
-            for part in choice.split(",")
-        ]
-        on[rows, columns] = True
-        return on
-    pairs = [choice] if as_indices(choice) else choice
-    numbers = [as_indices(pair) for pair in pairs] if isinstance(pairs, (Sequence, torch.Tensor)) else [None]
-    if any(pair is None or len(pair) != 2 for pair in numbers):
-        raise SteerlabError(
-            f"patches={choice!r}: give (row, column), a list of them or 'top:bottom,left:right'"
-        )
-    for row, column in numbers:
-        if not (0 <= row < grid[0] and 0 <= column < grid[1]):
-            raise SteerlabError(f"patch ({row}, {column}) is outside the grid of {grid[0]} x {grid[1]}")
-        on[row, column] = True
-    return on
+    low, high, one = found.groups()
+    if one is not None:
+        return int(one), int(one) + 1
+    return int(low or 0), int(high) if high else None

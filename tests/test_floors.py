@@ -17,12 +17,12 @@ REPO = ROOT.parent
 # From the ground up: a module imports only from rooms that stand before its own, or from its own package.
 ROOMS = [
     *("errors", "registry", "signatures", "numerics"),
-    *("sites", "tokens", "scope"),
+    *("sites", "choices", "spoken", "tokens", "steps", "moment", "scope"),
     "bases",
     "edits",
-    *("layouts", "points", "attention", "taps", "clock", "families", "recording", "proof"),
+    *("layouts", "points", "attention", "taps", "calls", "runs", "clock", "families", "recording", "proof"),
     *("receipts", "activations", "intervention", "editing", "reading", "comparing", "estimating"),
-    *("foreign", "describing", "model", "backends"),
+    *("foreign", "describing", "model", "wrapping", "backends"),
     *("metrics", "figures", "zoo", "loading"),
     *("demo", "cli"),
 ]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import steerlab as sl
-from steerlab.scope import Moment
+from steerlab.moment import Moment
 from steerlab.tokens import TokenMap
 
 STREAM, HEADS, SCORES = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import nnsight
 import torch
@@ -28,9 +28,9 @@ from steerlab.editing import change_at, chosen_axes
 from steerlab.errors import SteerlabError, listing
 from steerlab.intervention import Intervention, placed, refuse_compiled
 from steerlab.model import Model
+from steerlab.moment import Moment
 from steerlab.points import Point, Tap
 from steerlab.receipts import Entry, Receipt
-from steerlab.scope import Moment
 from steerlab.sites import Site
 from steerlab.tokens import TokenMap
 
@@ -67,6 +67,7 @@ class ToldClock:
     """
 
     towers: Mapping[str, TokenMap | None]
+    tells_time: ClassVar[bool] = False
 
     def moment(self, prefix: str) -> Moment:
         """Where the tower's only forward stands."""
