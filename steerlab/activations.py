@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.grids import at_count
 from steerlab.sites import Site
+from steerlab.steps import Step
 from steerlab.tokens import TokenChoice, TokenMap
 
 
@@ -52,9 +54,11 @@ class Activations(Mapping[str, torch.Tensor]):
         Site -> tensor.
     axes : dict
         Site -> names of the tensor's axes. Where a site fired more than once, a first axis ``"call"``
-        counts the fires.
+        counts the fires; in a denoiser it is called ``"step"``.
     maps : mapping
         Site -> token map, or None where the inputs say nothing of the tokens.
+    steps : tuple of Step
+        The denoising steps along the axis ``"step"``, in a pipeline.
 
     Examples
     --------
@@ -67,6 +71,7 @@ class Activations(Mapping[str, torch.Tensor]):
     tensors: dict[Site, torch.Tensor]
     axes: dict[Site, tuple[str, ...]]
     maps: Mapping[Site, TokenMap | None] = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
 
     def __getitem__(self, at: str | Site) -> torch.Tensor:
         return self.tensors[self._known(at)]
@@ -98,10 +103,7 @@ class Activations(Mapping[str, torch.Tensor]):
 
     def grid(self, at: str | Site) -> torch.Tensor:
         """Patches laid out as ``[batch, (frame,) row, column, ...]``."""
-        site = self._known(at)
-        tokens = self.maps.get(site)
-        if tokens is None:
-            raise SteerlabError(f"{site}: the tokens of this site are not described, so there is no grid")
+        site, tokens = self._known(at), self.map_of(at)
         grid = tokens.patch_grid()
         axis = self.axes[site].index("token")
         span = slice(*tokens.groups.get("patches", (0, tokens.count)))
@@ -113,12 +115,14 @@ class Activations(Mapping[str, torch.Tensor]):
         return patches.movedim(tuple(range(len(grid))), tuple(range(axis, axis + len(grid))))
 
     def map_of(self, at: str | Site) -> TokenMap:
-        """The token map of a site."""
+        """The token map of a site, at the grid that the site has."""
         site = self._known(at)
-        tokens = self.maps.get(site)
+        tokens, axes = self.maps.get(site), self.axes[site]
         if tokens is None:
             raise SteerlabError(f"{site}: the tokens of this site are not described")
-        return tokens
+        along = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
+        count = tokens.count if along is None else self.tensors[site].shape[along]
+        return at_count(tokens, count) or tokens
 
     def stack(self) -> torch.Tensor:
         """All sites as one tensor ``[site, ...]``; their shapes must agree."""

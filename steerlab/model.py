@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from steerlab import comparing
+from steerlab import comparing, generating
 from steerlab.activations import Activations
 from steerlab.clock import Clock, Entrance
 from steerlab.comparing import Comparison, Metric
@@ -17,10 +17,12 @@ from steerlab.editing import Arm, Editing, by_row
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.estimating import bytes_needed
 from steerlab.families import Denoiser, Family
+from steerlab.generating import Generated
 from steerlab.intervention import Intervention
 from steerlab.proof import prove
 from steerlab.reading import Plan, Reading, Selection, capture
 from steerlab.runs import DenoisingRun, GeneratingRun
+from steerlab.scope import Scope
 from steerlab.signatures import parameter_names
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice
@@ -92,7 +94,7 @@ class Model:
         dtype: torch.dtype | None = None,
         limit: int | None = None,
     ) -> Activations:
-        """Read sites in one forward, which ends after the last of them.
+        """Read sites in one forward, which ends after the last of them; in a pipeline, at every step.
 
         Parameters
         ----------
@@ -143,12 +145,15 @@ class Model:
         for batch in tqdm(batches, desc="reading", disable=None if progress else True):
             yield self.capture(batch, at, tokens=tokens, dtype=dtype)
 
-    def read(self, at: str | Site | Iterable[str | Site], *, every: bool = False) -> Reading:
+    def read(
+        self, at: str | Site | Iterable[str | Site], *, every: bool = False, during: Scope | None = None
+    ) -> Reading:
         """A context that reads sites in your own calls; ``every=True`` keeps every fire.
 
+        `during` names denoising steps and a guidance branch: ``Scope(steps="5:21", branch="cond")``.
         Gradients flow through what is read.
         """
-        return Reading(self._plan(at), self._clock(), Selection(), every=every)
+        return Reading(self._plan(at), self._clock(), Selection(scope=during or Scope()), every=every)
 
     def edit(
         self, intervention: Intervention | Sequence[Intervention | None], *, strict: bool = True
@@ -168,6 +173,29 @@ class Model:
         else:
             arms = [Arm(intervention)]
         return Editing(self._points, self._clock(), arms, strict=strict)
+
+    def generate(
+        self,
+        prompt: Any,
+        *,
+        edit: Intervention | Sequence[Intervention | None] | None = None,
+        **options: Any,
+    ) -> Generated:
+        """Continue a prompt, greedily unless told otherwise, under an intervention; see `generating.generate`.
+
+        Parameters
+        ----------
+        prompt : object
+            A text, a list of them, chat messages, token ids or keyword arguments of the model.
+        edit : dict, or list of dicts and None
+            Sites and edits; a list holds one intervention for each prompt.
+        **options
+            ``max_new_tokens=64``, ``begin=0``, ``recompute_cache=False``, ``stream=False``, ``strict=True``, and
+            every option of transformers' `generate`.
+        """
+        if self._is_pipeline:
+            raise SteerlabError(f"{type(self.module).__name__} makes no text; call it inside `edit(...)`")
+        return generating.generate(self, prompt, edit, options)
 
     def logits(self, inputs: Any) -> torch.Tensor:
         """Logits ``[batch, token, vocabulary]`` or ``[batch, class]``, without gradients."""

@@ -16,7 +16,9 @@ from steerlab.editing import chosen_axes
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.intervention import refuse_compiled
 from steerlab.points import Point
+from steerlab.scope import Scope
 from steerlab.sites import Site
+from steerlab.steps import Step
 from steerlab.tokens import TokenChoice, TokenMap
 
 Found = tuple[tuple[Site, Point], ...]
@@ -25,10 +27,24 @@ _MISSING = object()
 
 @dataclass(frozen=True)
 class Selection:
-    """What to keep of an activation: some tokens, in some dtype; None keeps all."""
+    """What to keep of an activation; None keeps all.
+
+    Parameters
+    ----------
+    tokens : optional
+        Some tokens.
+    dtype : torch.dtype, optional
+        Another dtype.
+    scope : Scope, optional
+        Denoising steps and a guidance branch; what else a scope chooses is not looked at.
+    reduce : callable, optional
+        ``(so far or None, activation) -> so far``: one running value in place of every fire.
+    """
 
     tokens: TokenChoice | None = None
     dtype: torch.dtype | None = None
+    scope: Scope = Scope()
+    reduce: Callable[[Any, torch.Tensor], Any] | None = None
 
 
 class Plan:
@@ -83,6 +99,7 @@ class Reading:
         self._plan, self._clock, self._selection, self._every = plan, clock, selection, every
         self._values: list[Any] = []
         self._later: dict[str, Callable[[], TokenMap | None]] = {}
+        self._steps: dict[Site, list[Step]] = {}
         self._installed: taps.Installed | None = None
 
     def start(self, countdown: taps.Countdown | None = None) -> None:
@@ -90,6 +107,7 @@ class Reading:
         plan, selection = self._plan, self._selection
         plainly = selection.tokens is None and selection.dtype is None and not self._every
         values = self._values = list(plan.nothing)
+        self._steps.clear()
         modules, stores, others = [], [], []
         for index, (site, point) in enumerate(plan.found):
             if plainly and plan.plainly[index]:
@@ -100,9 +118,11 @@ class Reading:
         self._installed = taps.install(others, countdown)
         try:
             taps.install_reads(self._installed, modules, stores, countdown)
-            for prefix in plan.towers:
-                if prefix in self._clock.towers:
-                    self._installed.keep(self._clock.listen(prefix))
+            towers = [prefix for prefix in plan.towers if prefix in self._clock.towers]
+            if towers and (self._clock.tells_time or selection.tokens is not None):
+                self._installed.keep(self._clock.follow())
+            for prefix in towers:
+                self._installed.keep(self._clock.listen(prefix))
         except BaseException:
             self.stop()
             raise
@@ -134,15 +154,17 @@ class Reading:
             if value is _MISSING:
                 self._refuse_missing()
             if isinstance(value, list):
-                if len(value) > 1:
-                    value, axes[site] = _stacked(site, value), ("call", *axes[site])
+                if len(value) > 1 or site in self._steps:
+                    first = "step" if len(self._steps.get(site, ())) == len(value) else "call"
+                    value, axes[site] = _stacked(site, value), (first, *axes[site])
                 else:
                     value = value[0]
             elif not plain and value.untyped_storage().nbytes() > value.numel() * value.element_size():
                 value = value.clone()  # a view would keep a larger tensor alive
             tensors[site] = value
         later = self._later if self._selection.tokens is None else {}
-        return Activations(tensors, axes, TowerMaps(plan.tower_of, later))
+        steps = max(self._steps.values(), key=len, default=())
+        return Activations(tensors, axes, TowerMaps(plan.tower_of, later), tuple(steps))
 
     def calls(self, at: str | Site) -> list[torch.Tensor]:
         """What a site showed at each fire, in order; for shapes that change, as while generating."""
@@ -169,7 +191,7 @@ class Reading:
 
     def _store(self, index: int, site: Site, point: Point) -> Callable[[torch.Tensor], Any]:
         many = self._every or point.fires != 1
-        heads, values = self._plan.heads[index], self._values
+        heads, values, reduce = self._plan.heads[index], self._values, self._selection.reduce
         axis = point.axes.index("head") if heads is not None else 0
 
         def store(x: torch.Tensor) -> None:
@@ -179,9 +201,13 @@ class Reading:
                     x.select(axis, heads) if isinstance(heads, int) else x[(slice(None),) * axis + (heads,)]
                 )
             kept = self._kept(site, point, kept)
+            if kept is None:
+                return
             if kept is x and point.volatile:
                 kept = x.clone()
-            if not many:
+            if reduce is not None:
+                values[index] = reduce(None if values[index] is _MISSING else values[index], kept)
+            elif not many:
                 values[index] = kept
             elif values[index] is _MISSING:
                 values[index] = [kept]
@@ -190,8 +216,19 @@ class Reading:
 
         return store
 
-    def _kept(self, site: Site, point: Point, x: torch.Tensor) -> torch.Tensor:
+    def _kept(self, site: Site, point: Point, x: torch.Tensor) -> torch.Tensor | None:
+        """What the selection takes of one fire; None where it is not the time."""
         selection, axes = self._selection, self._plan.axes[site]
+        if self._clock.tells_time and point.tower in self._clock.towers:
+            moment = self._clock.moment(point.tower)
+            if not selection.scope.strength_at(moment):
+                return None
+            branches = moment.branches or ()
+            if len(branches) > 1 and selection.scope.branch in branches:
+                part = branches.index(selection.scope.branch)
+                x = x.chunk(len(branches))[part]
+            if moment.step is not None:
+                self._steps.setdefault(site, []).append(moment.step)
         if selection.tokens is not None:
             if "token" not in axes:
                 raise SteerlabError(f"{site} has no token axis to choose from, only {', '.join(axes)}")

@@ -9,6 +9,7 @@ import torch
 
 from steerlab.choices import index_mask
 from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.grids import at_count
 from steerlab.moment import Moment
 from steerlab.spoken import Condition
 from steerlab.steps import StepChoice, Strength, checked_steps, checked_strength, is_chosen, strength_at
@@ -237,7 +238,7 @@ def _map_for(moment: Moment, shape: torch.Size, along: int) -> TokenMap:
     if tokens is None:
         return TokenMap(shape[along], without_grid="the family of this model does not describe its tokens")
     if tokens.count != shape[along]:
-        scaled = _scaled(tokens, shape[along])
+        scaled = at_count(tokens, shape[along])
         if scaled is None:
             raise SteerlabError(
                 f"the site has {shape[along]} tokens where the inputs have {tokens.count}; "
@@ -245,26 +246,6 @@ def _map_for(moment: Moment, shape: torch.Size, along: int) -> TokenMap:
             )
         return scaled
     return tokens
-
-
-def _scaled(tokens: TokenMap, count: int) -> TokenMap | None:
-    """The same picture at a coarser grid, as in the lower levels of a UNet, or at that of the latent."""
-    grid = tokens.grid
-    if grid is None or not set(tokens.groups) <= {"patches"}:
-        return None
-    times = round((count / tokens.count) ** 0.5)  # places of a latent that share a patch, along an edge
-    if times > 1 and tokens.count * times**2 == count:
-        return _picture((*grid[:-2], grid[-2] * times, grid[-1] * times))
-    while min(grid[-2:]) > 1:
-        grid = (*grid[:-2], -(-grid[-2] // 2), -(-grid[-1] // 2))
-        if torch.Size(grid).numel() == count:
-            return _picture(grid)
-    return None
-
-
-def _picture(grid: tuple[int, ...]) -> TokenMap:
-    count = torch.Size(grid).numel()
-    return TokenMap(count, {"patches": (0, count)}, grid)
 
 
 def _spread(chosen: torch.Tensor, shape, axes: tuple[str, ...], along: int) -> torch.Tensor:

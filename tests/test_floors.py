@@ -17,12 +17,12 @@ REPO = ROOT.parent
 # From the ground up: a module imports only from rooms that stand before its own, or from its own package.
 ROOMS = [
     *("errors", "registry", "signatures", "numerics"),
-    *("sites", "choices", "spoken", "tokens", "steps", "moment", "scope"),
+    *("sites", "choices", "spoken", "tokens", "grids", "steps", "moment", "scope"),
     "bases",
     "edits",
     *("layouts", "points", "attention", "taps", "calls", "runs", "clock", "families", "recording", "proof"),
     *("receipts", "activations", "intervention", "editing", "reading", "comparing", "estimating"),
-    *("foreign", "describing", "model", "wrapping", "backends"),
+    *("foreign", "describing", "starting", "generating", "model", "wrapping", "backends"),
     *("metrics", "figures", "zoo", "loading"),
     *("demo", "cli"),
 ]
