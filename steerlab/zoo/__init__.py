@@ -15,6 +15,7 @@ __all__ = ["ZooModel", "load", "names"]
 _LOADERS: dict[str, str] = {
     "smollm2": "steerlab.zoo.smollm2",
     "dinov2-saliency": "steerlab.zoo.dinov2_saliency",
+    "shapes-checker": "steerlab.zoo.checker",
 }
 
 
