@@ -17,6 +17,7 @@ _HOMES = {
         *("Project", "RandomControl", "Remove", "Replace", "Scale", "Zero"),
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
+    "steerlab.generating": ("Generated",),
     "steerlab.loading": ("load",),
     "steerlab.model": ("Model",),
     "steerlab.scope": ("Scope",),
@@ -39,6 +40,7 @@ __all__ = [
     "Direction",
     "Edit",
     "Fn",
+    "Generated",
     "Mask",
     "Mean",
     "Model",
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
         Zero,
     )
     from steerlab.errors import SteerlabError, SteerlabWarning
+    from steerlab.generating import Generated
     from steerlab.loading import load
     from steerlab.model import Model
     from steerlab.scope import Scope

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from steerlab.errors import SteerlabError, listing
+from steerlab.families.chats import chat_texts, conversations
 from steerlab.families.family import child
 from steerlab.signatures import parameter_names
 
@@ -16,7 +17,7 @@ Forwards = list[tuple[nn.Module, dict[str, Any]]]
 
 
 def text_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:
-    """Text, a list of texts, token ids ``[batch, token]`` or keyword arguments."""
+    """Text, a list of texts, chat messages, token ids ``[batch, token]`` or keyword arguments."""
     if isinstance(inputs, Mapping):
         return _to_device(dict(inputs), model)
     if isinstance(inputs, torch.Tensor):
@@ -25,15 +26,29 @@ def text_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:
                 f"token ids are integers [batch, token], not {inputs.dtype} {list(inputs.shape)}"
             )
         return _to_device({"input_ids": inputs, "attention_mask": torch.ones_like(inputs)}, model)
-    if isinstance(inputs, str) or _are(inputs, str):
+    chats = conversations(inputs)
+    if chats is not None or isinstance(inputs, str) or _are(inputs, str):
         tokenizer = getattr(processor, "tokenizer", processor)
         if tokenizer is None:
             raise SteerlabError("text needs a tokenizer: wrap(model, tokenizer), or pass token ids")
+        if chats is not None:  # the template writes the special tokens itself
+            texts = chat_texts(chats, processor)
+            return _to_device(_tokenized(tokenizer, texts, add_special_tokens=False), model)
         texts = [inputs] if isinstance(inputs, str) else list(inputs)
-        return _to_device(dict(tokenizer(texts, return_tensors="pt", padding=len(texts) > 1)), model)
+        return _to_device(_tokenized(tokenizer, texts), model)
     raise SteerlabError(
         f"a text model takes text, token ids or keyword arguments, not {type(inputs).__name__}"
     )
+
+
+def _tokenized(tokenizer: Any, texts: list[str], **how: Any) -> dict[str, Any]:
+    """Ids and mask of some texts, padded where there are several."""
+    if len(texts) > 1 and getattr(tokenizer, "pad_token", "") is None:
+        raise SteerlabError(
+            f"{len(texts)} texts at once need padding, and this {type(tokenizer).__name__} has no padding "
+            "token; set tokenizer.pad_token = tokenizer.eos_token"
+        )
+    return dict(tokenizer(texts, return_tensors="pt", padding=len(texts) > 1, **how))
 
 
 def image_inputs(inputs: Any, processor: Any, model: Any) -> dict[str, Any]:
