@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from steerlab import comparing, generating
+from steerlab import comparing, generating, picturing
 from steerlab.activations import Activations
-from steerlab.clock import Clock, Entrance
+from steerlab.clock import Clock
 from steerlab.comparing import Comparison, Metric
 from steerlab.describing import Diagnosis, Places, diagnose, tree
 from steerlab.editing import Arm, Editing, by_row
+from steerlab.entrances import entrances_of, what_to_call
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.estimating import bytes_needed
 from steerlab.families import Denoiser, Family
 from steerlab.generating import Generated
 from steerlab.intervention import Intervention
+from steerlab.picturing import Pictures
 from steerlab.proof import prove
 from steerlab.reading import Plan, Reading, Selection, capture
 from steerlab.runs import DenoisingRun, GeneratingRun
 from steerlab.scope import Scope
-from steerlab.signatures import parameter_names
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice
 
@@ -49,7 +50,7 @@ class Model:
         self.module, self.family, self.processor = module, family, processor
         self.held = module if held is None else held
         self._points, self._roots = prove(module, family)
-        self._entrances = {prefix: self._entrance_of(prefix, root) for prefix, root in self._roots.items()}
+        self._entrances = entrances_of(module, family, processor, self._roots)
         self._plans: dict[Any, Plan] = {}
         self._is_pipeline = not isinstance(module, nn.Module)
 
@@ -127,7 +128,7 @@ class Model:
         reading = Reading(plan, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
         # accelerate's offload hooks would not run after a forward that ended early
         whole = self._is_pipeline or reading.offloaded
-        run, kwargs = self._entrance(plan.towers, kwargs)
+        run, kwargs = what_to_call(self.module, self.family, plan.towers, kwargs)
         return capture(reading, run, kwargs, stop_after=0 if whole else plan.reads)
 
     def stream(
@@ -180,22 +181,23 @@ class Model:
         *,
         edit: Intervention | Sequence[Intervention | None] | None = None,
         **options: Any,
-    ) -> Generated:
-        """Continue a prompt, greedily unless told otherwise, under an intervention; see `generating.generate`.
+    ) -> Generated | Pictures:
+        """Continue a text, greedily unless told otherwise, or draw pictures, under an intervention.
 
         Parameters
         ----------
         prompt : object
             A text, a list of them, chat messages, token ids or keyword arguments of the model.
         edit : dict, or list of dicts and None
-            Sites and edits; a list holds one intervention for each prompt.
+            Sites and edits; a list holds one intervention for each prompt (or image).
         **options
-            ``max_new_tokens=64``, ``begin=0``, ``recompute_cache=False``, ``stream=False``, ``strict=True``, and
-            every option of transformers' `generate`.
+            Text: ``max_new_tokens=64``, ``begin=0``, ``recompute_cache=False``, ``stream=False``,
+            ``strict=True`` (see `steerlab.generating`). Pictures: ``seed=0``, ``steps=``, ``guidance=``,
+            ``at=``, ``during=``, ``batch=8`` (see `steerlab.picturing.Settings`). Every other option goes on
+            to the model's own `generate`, or to the pipeline's call.
         """
-        if self._is_pipeline:
-            raise SteerlabError(f"{type(self.module).__name__} makes no text; call it inside `edit(...)`")
-        return generating.generate(self, prompt, edit, options)
+        made = picturing.generate if self._is_pipeline else generating.generate
+        return made(self, prompt, edit, options)
 
     def logits(self, inputs: Any) -> torch.Tensor:
         """Logits ``[batch, token, vocabulary]`` or ``[batch, class]``, without gradients."""
@@ -258,11 +260,13 @@ class Model:
 
     def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> comparing.Outcome:
         """One forward whose batch holds the inputs once for each arm."""
+        if self._is_pipeline:
+            return picturing.run_arms(self, self._prepared(inputs), arms)
         kwargs, rows = comparing.repeated(self._prepared(inputs), len(arms))
         spans = comparing.arms_of(len(arms), rows)
         work = [Arm(arm, span) for arm, span in zip(arms, spans, strict=True) if arm is not None]
         editing = Editing(self._points, self._clock(), work)
-        run, kwargs = self._entrance(editing.towers(), kwargs)
+        run, kwargs = what_to_call(self.module, self.family, editing.towers(), kwargs)
         if "logits" not in editing.streams():
             kwargs = comparing.last_logits_alone(run, kwargs)
         with editing as receipt, torch.no_grad():
@@ -284,22 +288,5 @@ class Model:
             plan = self._plans[key] = Plan(self._points.find(key))
         return plan
 
-    def _entrance_of(self, prefix: str, root: nn.Module) -> Entrance:
-        describe, processor = self.family.towers[prefix].tokens, self.processor
-        if processor is None:  # a pipeline has a tokenizer for each of its encoders
-            processor = getattr(self.module, prefix.replace("text_encoder", "tokenizer") or "-", None)
-        return Entrance(root, lambda inputs: describe(root, inputs, processor))
-
     def _prepared(self, inputs: Any) -> dict[str, Any]:
         return self.family.prepare(inputs, self.processor, self.module)
-
-    def _entrance(self, towers: Collection[str], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """What to call for these towers: the model, or the one tower that is asked for."""
-        entrance = self.family.entrances.get(next(iter(towers))) if len(towers) == 1 else None
-        if entrance is not None:
-            run = getattr(self.module, entrance)
-            names, (tower,) = parameter_names(run), towers
-            if names[0] not in kwargs:
-                raise SteerlabError(f"the {tower} tower needs {names[0]}; the inputs hold {listing(kwargs)}")
-            return run, {name: value for name, value in kwargs.items() if name in names}
-        return self.module, kwargs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -221,7 +221,10 @@ class Reading:
         selection, axes = self._selection, self._plan.axes[site]
         if self._clock.tells_time and point.tower in self._clock.towers:
             moment = self._clock.moment(point.tower)
-            if not selection.scope.strength_at(moment):
+            scope = selection.scope
+            if not self._clock.run.denoises(point.tower):  # prompts are read before the steps
+                scope = replace(scope, steps=None)
+            if not scope.strength_at(moment):
                 return None
             branches = moment.branches or ()
             if len(branches) > 1 and selection.scope.branch in branches:

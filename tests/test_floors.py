@@ -20,9 +20,9 @@ ROOMS = [
     *("sites", "choices", "spoken", "tokens", "grids", "steps", "moment", "scope"),
     "bases",
     "edits",
-    *("layouts", "points", "attention", "taps", "calls", "runs", "clock", "families", "recording", "proof"),
+    *("layouts", "points", "attention", "taps", "calls", "runs", "clock", "families", "entrances", "recording", "proof"),
     *("receipts", "activations", "intervention", "editing", "reading", "comparing", "estimating"),
-    *("foreign", "describing", "starting", "generating", "model", "wrapping", "backends"),
+    *("foreign", "describing", "starting", "generating", "picturing", "model", "wrapping", "backends"),
     *("metrics", "figures", "zoo", "loading"),
     *("demo", "cli"),
 ]

@@ -27,6 +27,10 @@ class Run:
     def enter(self, tower: str, inputs: Mapping[str, Any]) -> None:
         """Be told that a tower's forward begins."""
 
+    def denoises(self, tower: str) -> bool:
+        """Whether a tower runs once or more for every denoising step."""
+        return False
+
     def moment(self, tower: str, tokens: TokenMap | None, forward: int) -> Moment:
         """Where the tower's current forward stands."""
         return Moment(tokens, forward)

@@ -82,6 +82,10 @@ class DenoisingRun(Run):
         else:
             self._now[tower] = self._encoding(tower)
 
+    def denoises(self, tower: str) -> bool:
+        """Whether a tower runs once or more for every denoising step."""
+        return tower in self._denoisers
+
     def moment(self, tower: str, tokens: TokenMap | None, forward: int) -> Moment:
         """Where the tower's current forward stands."""
         now = self._now.get(tower, Moment())
