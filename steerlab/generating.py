@@ -110,8 +110,10 @@ def generate(
     if not callable(getattr(model.module, "generate", None)):
         raise SteerlabError(f"{type(model.module).__name__} does not generate: it has no head for words")
     _check_names(model.module, options)
-    kwargs = left_padded(_known_to(model.module, model._prepared(prompt), prompt))
-    ours, theirs = _settled(model.module, options)
+    ours, theirs = _settled(options)
+    read = [name for name, value in theirs.items() if isinstance(value, torch.Tensor)] + ["past_key_values"]
+    more = {name: theirs.pop(name) for name in read if name in theirs}
+    kwargs = left_padded({**_known_to(model.module, model._prepared(prompt), prompt), **more})
     answers = _answers(theirs)
     prompts = next(v.shape[0] for v in kwargs.values() if isinstance(v, torch.Tensor) and v.ndim)
     tokenizer = getattr(model.processor, "tokenizer", model.processor)
@@ -124,7 +126,7 @@ def generate(
     columns = kwargs["input_ids"].shape[1] if "input_ids" in kwargs else 0
     start = Start(model.module, columns, ours.begin, ours.recompute) if ours.begin and editing else None
     if ours.recompute and not ours.begin:  # from the first word on: nothing that was read before is kept
-        theirs.pop("past_key_values", kwargs.pop("past_key_values", None))
+        kwargs.pop("past_key_values", None)
     with ExitStack() as stack:
         if start is not None:
             start.prepare(stack, clock, editing, kwargs)
@@ -148,7 +150,7 @@ class _Ours:
     strict: bool
 
 
-def _settled(module: Any, options: Mapping[str, Any]) -> tuple[_Ours, dict[str, Any]]:
+def _settled(options: Mapping[str, Any]) -> tuple[_Ours, dict[str, Any]]:
     """Our options, and transformers' with our defaults."""
     theirs = dict(options)
     begin = theirs.pop("begin", 0)
