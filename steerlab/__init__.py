@@ -22,6 +22,7 @@ _HOMES = {
     "steerlab.model": ("Model",),
     "steerlab.scope": ("Scope",),
     "steerlab.sites": ("Site",),
+    "steerlab.prompt_maps": ("PromptMaps", "prompt_maps"),
     "steerlab.steps": ("Ramp",),
     "steerlab.tokens": ("TokenMap",),
     "steerlab.wrapping": ("wrap",),
@@ -45,6 +46,7 @@ __all__ = [
     "Mean",
     "Model",
     "Project",
+    "PromptMaps",
     "Ramp",
     "RandomControl",
     "Remove",
@@ -61,6 +63,7 @@ __all__ = [
     "figures",
     "load",
     "metrics",
+    "prompt_maps",
     "wrap",
 ]
 
@@ -88,6 +91,7 @@ if TYPE_CHECKING:
     from steerlab.generating import Generated
     from steerlab.loading import load
     from steerlab.model import Model
+    from steerlab.prompt_maps import PromptMaps, prompt_maps
     from steerlab.scope import Scope
     from steerlab.sites import Site
     from steerlab.steps import Ramp

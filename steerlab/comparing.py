@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from steerlab.editing import Arm, Editing
 from steerlab.edits import Edit, RandomControl, Scoped
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Intervention, listed
@@ -131,6 +132,36 @@ def can_be_controlled(intervention: Intervention) -> bool:
     """Whether a random change of equal size makes sense: not for masks, whose size is infinite."""
     edits = [edit for each in listed(intervention).values() for edit in each]
     return not any((e.edit if isinstance(e, Scoped) else e).streams for e in edits)
+
+
+def run_arms(
+    kwargs: Mapping[str, Any],
+    arms: Sequence[Intervention | None],
+    edit: Callable[[list[Arm]], Editing],
+    call: Callable[[set[str], dict[str, Any]], tuple[Any, dict[str, Any]]],
+) -> Outcome:
+    """One forward whose batch holds the inputs once for each arm.
+
+    Parameters
+    ----------
+    kwargs : mapping
+        The model's inputs.
+    arms : sequence
+        An intervention or None for each arm.
+    edit : callable
+        Makes the context for some arms.
+    call : callable
+        What to call for the edited towers, and with what.
+    """
+    wide, rows = repeated(kwargs, len(arms))
+    spans = arms_of(len(arms), rows)
+    editing = edit([Arm(arm, span) for arm, span in zip(arms, spans, strict=True) if arm is not None])
+    run, wide = call(editing.towers(), wide)
+    if "logits" not in editing.streams():
+        wide = last_logits_alone(run, wide)
+    with editing as receipt, torch.no_grad():
+        raw = run(**wide)
+    return Outcome(main_output(raw, wide), raw, receipt, rows)
 
 
 def repeated(kwargs: Mapping[str, Any], times: int) -> tuple[dict[str, Any], int]:

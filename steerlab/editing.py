@@ -26,16 +26,18 @@ class Arm:
     rows: slice | None = None
 
 
-def by_row(interventions: Sequence[Intervention | None], *, as_rows: bool) -> list[Arm]:
-    """An arm for each row of the batch.
+def arms_from(interventions: Intervention | Sequence[Intervention | None], *, as_rows: bool) -> list[Arm]:
+    """One arm for an intervention, or one for each row of the batch.
 
     Parameters
     ----------
-    interventions : sequence
-        One a row; None leaves the row alone.
+    interventions : mapping or sequence
+        The intervention of all rows, or one a row; None leaves the row alone.
     as_rows : bool
         Whether a row is an entry of the batch. Otherwise it is an image, wherever the batch holds it.
     """
+    if not isinstance(interventions, (list, tuple)):
+        return [Arm(interventions)]
     arms = []
     for row, one in enumerate(interventions):
         if one is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
 from steerlab.clock import Entrance
-from steerlab.errors import SteerlabError
+from steerlab.errors import SteerlabError, listing
 from steerlab.points import Point
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
@@ -63,3 +63,13 @@ def _size_of(root: nn.Module, site: Site, dtype: torch.dtype | None) -> int:
     if site.stream in ("scores", "pattern"):
         own = torch.promote_types(own, torch.float32)
     return (dtype or own).itemsize
+
+
+def refuse_beyond(limit: int, needed: int, at: str | Site | Iterable[str | Site]) -> None:
+    """Refuse a read that would keep more than it may."""
+    if needed > limit:
+        sites = at if isinstance(at, (str, Site)) else listing(at, 4)
+        raise SteerlabError(
+            f"reading {sites} needs {needed:,} bytes, more than the limit of {limit:,}; "
+            "read fewer sites or rows, choose tokens=, or give a smaller dtype="
+        )

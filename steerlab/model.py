@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,10 @@ from steerlab.activations import Activations
 from steerlab.clock import Clock
 from steerlab.comparing import Comparison, Metric
 from steerlab.describing import Diagnosis, Places, diagnose, tree
-from steerlab.editing import Arm, Editing, by_row
+from steerlab.editing import Editing, arms_from
 from steerlab.entrances import entrances_of, what_to_call
-from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.estimating import bytes_needed
+from steerlab.errors import SteerlabError, nearest
+from steerlab.estimating import bytes_needed, refuse_beyond
 from steerlab.families import Denoiser, Family
 from steerlab.generating import Generated
 from steerlab.intervention import Intervention
@@ -118,12 +118,7 @@ class Model:
         kwargs = self._prepared(inputs)
         if limit is not None:
             needed = self.memory_estimate(kwargs, at, tokens=tokens, dtype=dtype)
-            if needed > limit:
-                sites = at if isinstance(at, (str, Site)) else listing(at, 4)
-                raise SteerlabError(
-                    f"reading {sites} needs {needed:,} bytes, more than the limit of {limit:,}; "
-                    "read fewer sites or rows, choose tokens=, or give a smaller dtype="
-                )
+            refuse_beyond(limit, needed, at)
         plan = self._plan(at)
         reading = Reading(plan, self._clock(), Selection(tokens, dtype), every=self._is_pipeline)
         # accelerate's offload hooks would not run after a forward that ended early
@@ -147,14 +142,30 @@ class Model:
             yield self.capture(batch, at, tokens=tokens, dtype=dtype)
 
     def read(
-        self, at: str | Site | Iterable[str | Site], *, every: bool = False, during: Scope | None = None
+        self,
+        at: str | Site | Iterable[str | Site],
+        *,
+        every: bool = False,
+        during: Scope | None = None,
+        reduce: Callable[[Any, torch.Tensor], Any] | None = None,
     ) -> Reading:
-        """A context that reads sites in your own calls; ``every=True`` keeps every fire.
+        """A context that reads sites in your own calls. Gradients flow through what is read.
 
-        `during` names denoising steps and a guidance branch: ``Scope(steps="5:21", branch="cond")``.
-        Gradients flow through what is read.
+        Parameters
+        ----------
+        at : site or list of sites
+            What to read.
+        every : bool
+            Keep every fire, not the last alone.
+        during : Scope, optional
+            Denoising steps and a guidance branch: ``Scope(steps="5:21", branch="cond")``.
+        reduce : callable, optional
+            ``(so far or None, activation) -> so far``: one running value in place of every fire, to be had
+            from the reading's ``calls(site)``.
         """
-        return Reading(self._plan(at), self._clock(), Selection(scope=during or Scope()), every=every)
+        return Reading(
+            self._plan(at), self._clock(), Selection(scope=during or Scope(), reduce=reduce), every=every
+        )
 
     def edit(
         self, intervention: Intervention | Sequence[Intervention | None], *, strict: bool = True
@@ -169,10 +180,7 @@ class Model:
         strict : bool
             Whether an edit that never fires, or whose scope chooses nothing, is an error at the end.
         """
-        if isinstance(intervention, (list, tuple)):
-            arms = by_row(intervention, as_rows=not self._is_pipeline)
-        else:
-            arms = [Arm(intervention)]
+        arms = arms_from(intervention, as_rows=not self._is_pipeline)
         return Editing(self._points, self._clock(), arms, strict=strict)
 
     def generate(
@@ -259,19 +267,16 @@ class Model:
         return tree(self.module, self.family, self._points)
 
     def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> comparing.Outcome:
-        """One forward whose batch holds the inputs once for each arm."""
+        """One forward, or one batch of pictures, that holds the inputs once for each arm."""
+        kwargs = self._prepared(inputs)
         if self._is_pipeline:
-            return picturing.run_arms(self, self._prepared(inputs), arms)
-        kwargs, rows = comparing.repeated(self._prepared(inputs), len(arms))
-        spans = comparing.arms_of(len(arms), rows)
-        work = [Arm(arm, span) for arm, span in zip(arms, spans, strict=True) if arm is not None]
-        editing = Editing(self._points, self._clock(), work)
-        run, kwargs = what_to_call(self.module, self.family, editing.towers(), kwargs)
-        if "logits" not in editing.streams():
-            kwargs = comparing.last_logits_alone(run, kwargs)
-        with editing as receipt, torch.no_grad():
-            raw = run(**kwargs)
-        return comparing.Outcome(comparing.main_output(raw, kwargs), raw, receipt, rows)
+            return picturing.run_arms(self, kwargs, arms)
+        return comparing.run_arms(
+            kwargs,
+            arms,
+            lambda work: Editing(self._points, self._clock(), work),
+            lambda towers, own: what_to_call(self.module, self.family, towers, own),
+        )
 
     def _clock(self) -> Clock:
         """A clock of its own for every run."""

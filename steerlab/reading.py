@@ -179,6 +179,14 @@ class Reading:
             return []
         return list(value) if isinstance(value, list) else [value]
 
+    def tokens(self, tower: str) -> TokenMap | None:
+        """What the tokens of a tower's last forward were."""
+        if tower not in self._later:
+            raise SteerlabError(
+                f"nothing of {tower or 'the model'} was read here{nearest(tower, self._later)}"
+            )
+        return self._later[tower]()
+
     def _refuse_missing(self) -> None:
         values = self._values or self._plan.nothing
         missing = [site for site, value in zip(self._plan.sites, values, strict=True) if value is _MISSING]

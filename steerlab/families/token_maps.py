@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ def text_tokens(root: nn.Module, inputs: Mapping[str, Any], processor: Any) -> T
         real=real,
         position=position,
         ids=ids,
-        pieces=_pieces(tokenizer),
+        pieces=pieces_of(tokenizer),
         named_ids=_named_ids(tokenizer, root),
     )
 
@@ -170,7 +170,8 @@ def _first_of(inputs: Mapping[str, Any], *names: str) -> torch.Tensor | None:
     return next((inputs[name] for name in names if isinstance(inputs.get(name), torch.Tensor)), None)
 
 
-def _pieces(tokenizer: Any):
+def pieces_of(tokenizer: Any) -> Callable[[list[int]], list[str]] | None:
+    """How ids are spelled, token by token with their spaces, or None without a tokenizer."""
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return None
 

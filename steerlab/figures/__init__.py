@@ -3,5 +3,6 @@
 from steerlab.figures.drawing import save
 from steerlab.figures.grids import block_head_grid, token_strip
 from steerlab.figures.maps import patch_maps
+from steerlab.figures.pictures import before_after
 
-__all__ = ["block_head_grid", "patch_maps", "save", "token_strip"]
+__all__ = ["before_after", "block_head_grid", "patch_maps", "save", "token_strip"]

@@ -50,7 +50,7 @@ def patch_maps(
     figure = canvas(_SIDE + (_SIDE + 0.6) * len(titles), (_SIDE + 0.1) * len(images) + above)
     panels = figure.subplots(len(images), 1 + len(titles), squeeze=False)
     for row, (image, own) in enumerate(zip(images, maps, strict=True)):
-        picture = _picture(image)
+        picture = as_picture(image)
         height, width = picture.shape[:2]
         grey = picture @ np.array([0.299, 0.587, 0.114], picture.dtype)
         panels[row, 0].imshow(picture, vmin=0, vmax=1)
@@ -74,7 +74,7 @@ def patch_maps(
     return figure
 
 
-def _picture(image: Any) -> np.ndarray:
+def as_picture(image: Any) -> np.ndarray:
     """A picture as floats ``[height, width, 3]`` in 0 to 1."""
     picture = np.asarray(image)
     if picture.ndim == 2:
