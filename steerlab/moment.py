@@ -26,6 +26,8 @@ class Moment:
         ``("cond",)`` where each branch has a forward of its own.
     without_step, without_branches : str
         Why there is no step, or why the batch's layout is not known, for the error that says so.
+    denoises : bool
+        Whether this is a denoiser, whose rows may be the branches of an image.
     """
 
     tokens: TokenMap | None = None
@@ -34,6 +36,7 @@ class Moment:
     branches: tuple[str, ...] | None = None
     without_step: str = "this model does not denoise"
     without_branches: str = "this model is not guided"
+    denoises: bool = False
 
     def the_step(self, asked: str) -> Step:
         """The step, or an error that says why there is none."""

@@ -156,7 +156,7 @@ class Scope:
         """Rows by number and by branch; a batch that holds branches has the images of each in turn."""
         parts, branches = [], moment.branches or ()
         if self.rows is not None:
-            if moment.step is not None:  # in a denoiser, how rows are images must be known
+            if moment.denoises:  # there,, how rows are images must be known
                 moment.the_branches(f"rows={_shown(self.rows)}")
             if len(branches) < 2:
                 parts.append(_entries(self.rows, "batch", "row", shape, axes))

@@ -39,6 +39,12 @@ def parts(model: Any) -> dict[str, nn.Module]:
     return {name: part for name, part in model.components.items() if isinstance(part, nn.Module)}
 
 
+def owners(model: Any) -> dict[str, Any]:
+    """The model itself and the parts of a pipeline that are no modules, such as the scheduler."""
+    others = {} if isinstance(model, nn.Module) else dict(model.components)
+    return {"model": model, **{name: part for name, part in others.items() if hasattr(part, "__dict__")}}
+
+
 def modules(model: Any) -> Iterator[tuple[str, nn.Module]]:
     for name, part in parts(model).items():
         yield from part.named_modules(prefix=name)
@@ -84,6 +90,9 @@ def snapshot(model: Any) -> dict[str, Any]:
         config = vars(module).get("config")
         if hasattr(config, "to_dict"):
             found[f"{path}: config"] = config.to_dict() | {"attention": config._attn_implementation}
+    for name, owner in owners(model).items():
+        own = {key: value for key, value in vars(owner).items() if callable(value)}
+        found[f"{name}: methods of its own"] = table(own)
     for name, part in parts(model).items():
         found[f"{name}: weights"] = digest(part)
         found[f"{name}: gradients"] = [(p.requires_grad, p.grad is None) for p in part.parameters()]

@@ -45,12 +45,21 @@ _pipeline(
         "StableDiffusionXLPipeline",
         "StableDiffusionXLImg2ImgPipeline",
         "StableDiffusionXLInpaintPipeline",
+        "StableDiffusionXLPAGPipeline",
+        "StableDiffusionXLInstructPix2PixPipeline",
+        "StableDiffusionXLModularPipeline",
     ),
     {"unet": UNET, "text_encoder": ENCODER, "text_encoder_2": ENCODER},
 )
 _pipeline(
     "sd",
-    ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline", "StableDiffusionInpaintPipeline"),
+    (
+        "StableDiffusionPipeline",
+        "StableDiffusionImg2ImgPipeline",
+        "StableDiffusionInpaintPipeline",
+        "StableDiffusionPAGPipeline",
+        "StableDiffusionInstructPix2PixPipeline",
+    ),
     {"unet": UNET, "text_encoder": ENCODER},
 )
 _pipeline("pixart", ("PixArtAlphaPipeline", "PixArtSigmaPipeline"), {"transformer": TRANSFORMER})

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -35,9 +37,13 @@ class DenoisingRun(Run):
         self._pipe, self._denoisers = pipe, tuple(denoisers)
         self._scheduler: Any = None
         self._leave_scheduler: Callable[[], None] = lambda: None
+        self._asked: int | None = None  # steps that set_timesteps was asked for
         self._taken = 0  # calls of scheduler.step
-        self._steps: list[int] | None = None  # the step of each call to come
-        self._offset = 0
+        self._steps: list[Step] | None = None  # the step of each call to come
+        self._times: list[float] = []
+        self._told_plainly = False
+        self._over = False
+        self._seen: set[str] = set()  # denoisers that ran since the last call of scheduler.step
         self._images: int | None = None
         self._guided: bool | None = None
         self._pass: Branches | None = None
@@ -53,13 +59,15 @@ class DenoisingRun(Run):
             "encode_prompt": {"before": self._encode, "after": self._encoded},
             "_encode_prompt": {"before": self._encode, "after": self._encoded},
             "prepare_latents": {"after": self._latents},
+            "maybe_free_model_hooks": {"before": self._end},  # the last thing that a pipeline does
         }
         for name, looks in heard.items():
             if callable(getattr(pipe, name, None)):
                 removers.append(calls.listen(pipe, name, **looks))
         for name in self._denoisers:
-            if callable(getattr(getattr(pipe, name), "cache_context", None)):
-                removers.append(calls.listen(getattr(pipe, name), "cache_context", before=self._named))
+            denoiser = getattr(pipe, name, None)
+            if callable(getattr(denoiser, "cache_context", None)):
+                removers.append(calls.listen(denoiser, "cache_context", before=self._named))
         guider = getattr(pipe, "guider", None)
         if guider is not None:
             for name in ("prepare_inputs", "prepare_inputs_from_block_state"):
@@ -78,7 +86,7 @@ class DenoisingRun(Run):
     def enter(self, tower: str, inputs: Mapping[str, Any]) -> None:
         """Note the step and the branches of a denoiser's forward, or the branch that an encoder reads."""
         if tower in self._denoisers:
-            self._now[tower] = self._denoising(inputs)
+            self._now[tower] = self._denoising(tower, inputs)
         else:
             self._now[tower] = self._encoding(tower)
 
@@ -89,63 +97,77 @@ class DenoisingRun(Run):
     def moment(self, tower: str, tokens: TokenMap | None, forward: int) -> Moment:
         """Where the tower's current forward stands."""
         now = self._now.get(tower, Moment())
-        return Moment(tokens, forward, now.step, now.branches, now.without_step, now.without_branches)
+        return replace(now, tokens=tokens, forward=forward)
 
-    def _denoising(self, inputs: Mapping[str, Any]) -> Moment:
+    def _denoising(self, tower: str, inputs: Mapping[str, Any]) -> Moment:
         rows = next(v for v in inputs.values() if isinstance(v, torch.Tensor) and v.ndim > 1).shape[0]
-        step, without_step = self._step(inputs.get("timestep"))
+        step, without_step = self._step(tower, inputs.get("timestep"))
         if self._pass is not None and len(self._pass) == 1:
             branches, without = self._pass, ""
         else:
             branches, without = layout(self._pipe, rows, self._images, self._is_guided())
-        return Moment(None, 0, step, branches, without_step, without)
+        return Moment(None, 0, step, branches, without_step, without, denoises=True)
 
-    def _step(self, timestep: Any) -> tuple[Step | None, str]:
+    def _step(self, tower: str, timestep: Any) -> tuple[Step | None, str]:
         if self._scheduler is not getattr(self._pipe, "scheduler", None):
-            return None, "the pipeline's scheduler was replaced during the run"
+            if self._steps is not None and 0 < self._taken < len(self._steps):
+                return None, "the pipeline's scheduler was replaced during the run"
+            self._hear_scheduler()
+            self._restart({})
+        if self._over:
+            return None, "this forward comes after the pipeline's run"
         if self._steps is None:
-            begun = self._begun(timestep)
-            if begun:
-                return None, begun
+            unknown = self._begin(timestep)
+            if unknown:
+                return None, unknown
         if self._taken >= len(self._steps):
             return None, f"the scheduler has {len(self._steps)} calls, the denoiser is asked for more"
-        times, place = self._scheduler.timesteps, self._offset + self._taken
-        return (
-            Step(self._steps[self._taken], self._steps[-1] + 1, float(times[place]), self._sigma(place)),
-            "",
-        )
+        if tower in self._seen and self._told_plainly:  # a guidance branch, or a scheduler that stands still
+            told, due = _number(timestep), self._times[self._taken]
+            if not _is_near(told, due):
+                return None, (
+                    f"the denoiser is told the time {told:g} where the scheduler stands at {due:g}; "
+                    "steps are counted by the pipeline's own scheduler.step()"
+                )
+        self._seen.add(tower)
+        return self._steps[self._taken], ""
 
-    def _begun(self, timestep: Any) -> str:
+    def _begin(self, timestep: Any) -> str:
         """Work out the steps at the first forward of a run; returns why that cannot be done."""
-        times = getattr(self._scheduler, "timesteps", None)
+        scheduler = self._scheduler
+        times = getattr(scheduler, "timesteps", None)
         if times is None or not len(times):
             return "this forward is not part of a run of the pipeline's scheduler"
         times = [float(time) for time in times]
-        told = float(torch.as_tensor(timestep).flatten()[0]) if timestep is not None else times[0]
-        begin = getattr(self._scheduler, "begin_index", None) or 0
+        told = times[0] if timestep is None else _number(timestep)
         # a run may take the last part of a schedule only: it starts where the denoiser is first asked
-        self._offset = next((i for i in range(begin, len(times)) if abs(times[i] - told) < 1e-4), begin)
-        last = len(times)
-        taken = getattr(self._pipe, "_num_timesteps", None)
-        if isinstance(taken, int) and 0 < taken <= last - self._offset:
-            last = self._offset + taken
-        steps = _numbered(times[self._offset : last], getattr(self._scheduler, "order", 1))
-        asked = getattr(self._scheduler, "num_inference_steps", None)
-        if asked is not None and steps[-1] >= asked:
-            kind = type(self._scheduler).__name__
-            return f"{kind} asks the denoiser {len(steps)} times for {asked} steps, which is not understood"
-        self._steps = steps
+        offset = getattr(scheduler, "begin_index", None)
+        if offset is None:
+            offset = min(range(len(times)), key=lambda place: abs(times[place] - told))
+            offset = offset if _is_near(told, times[offset]) else 0
+        self._told_plainly = timestep is not None and _is_near(told, times[offset])
+        last, taken = len(times), getattr(self._pipe, "_num_timesteps", None)
+        if self._images is not None and isinstance(taken, int) and 0 < taken <= last - offset:
+            last = offset + taken  # the pipeline said so in this call, not in an earlier one
+        numbers = numbered(times, getattr(scheduler, "order", 1), self._asked)
+        if numbers is None:
+            kind = type(scheduler).__name__
+            return f"{kind} asks the denoiser {len(times)} times for {self._asked} steps: not understood"
+        self._times = times[offset:last]
+        order = getattr(scheduler, "order", 1)  # a run that is cut out starts with a whole step
+        numbers = (
+            numbered(self._times, order, None)
+            if order > 1
+            else [number - numbers[offset] for number in numbers[offset:last]]
+        )
+        # both calls of a step of second order are one step, of one noise level
+        first = [place for place, number in enumerate(numbers) if number not in numbers[:place]]
+        steps = [
+            Step(number, len(first), self._times[place], _sigma(scheduler, offset + place))
+            for number, place in enumerate(first)
+        ]
+        self._steps = [steps[number] for number in numbers]
         return ""
-
-    def _sigma(self, place: int) -> float:
-        sigmas = getattr(self._scheduler, "sigmas", None)
-        if sigmas is not None and place < len(sigmas):
-            return float(sigmas[place])
-        signal = getattr(self._scheduler, "alphas_cumprod", None)
-        if signal is None:
-            return float("nan")
-        share = float(signal[int(self._scheduler.timesteps[place])])
-        return ((1 - share) / share) ** 0.5
 
     def _is_guided(self) -> bool | None:
         """Whether guidance is on, as the pipeline says it or as it asked for prompts."""
@@ -166,7 +188,11 @@ class DenoisingRun(Run):
         self._guided = given.get("do_classifier_free_guidance", self._guided)
         asked = [("cond", "prompt_embeds"), ("uncond", "negative_prompt_embeds")]
         self._prompts = [branch for branch, embeds in asked if given.get(embeds) is None]
-        self._read, self._steps, self._images = {}, None, None
+        self._read, self._images = {}, None
+
+    def _end(self, given: Mapping[str, Any]) -> None:
+        self._images = self._guided = self._pass = None
+        self._over = self._steps is not None
 
     def _encoded(self, result: Any) -> None:
         self._prompts = None
@@ -201,23 +227,56 @@ class DenoisingRun(Run):
         self._leave_scheduler = lambda: [remove() for remove in reversed(removers)]
 
     def _restart(self, given: Mapping[str, Any]) -> None:
-        self._taken, self._steps, self._pass = 0, None, None
+        self._asked = given.get("num_inference_steps")
+        self._taken, self._steps, self._pass, self._over = 0, None, None, False
+        self._seen.clear()
 
     def _stepped(self, result: Any) -> None:
         self._taken += 1
         self._pass = None
+        self._seen.clear()
 
 
-def _numbered(times: list[float], order: int) -> list[int]:
-    """The step that each call of the denoiser belongs to.
+def numbered(times: list[float], order: int, asked: int | None) -> list[int] | None:
+    """The step that each call of the denoiser belongs to, or None where that is not understood.
 
-    A solver of second order asks twice a step, except at the last; others that repeat a time (PNDM) ask
-    twice at one noise level, which is one step.
+    A solver of second order asks twice a step, except at the last; one of first order that asks more often
+    than it has steps repeats a time (PNDM), which is one step.
+
+    Parameters
+    ----------
+    times : list of float
+        The scheduler's whole schedule.
+    order : int
+        The scheduler's.
+    asked : int, optional
+        Steps that were asked for; None where the user gave a schedule.
     """
     if order > 1:
-        return [call // order for call in range(len(times))]
-    number, numbers = 0, []
-    for call, time in enumerate(times):
-        number += call > 0 and time != times[call - 1]
-        numbers.append(number)
-    return numbers
+        numbers = [call // order for call in range(len(times))]
+    elif asked is None or len(times) <= asked:
+        return list(range(len(times)))  # low noise levels of a rounded schedule may be the same time
+    else:
+        changes = [0, *(int(a != b) for a, b in pairwise(times))]
+        numbers = list(accumulate(changes))
+    return numbers if asked is None or numbers[-1] < asked else None
+
+
+def _sigma(scheduler: Any, place: int) -> float:
+    sigmas = getattr(scheduler, "sigmas", None)
+    if sigmas is not None and place < len(sigmas):
+        return float(sigmas[place])
+    signal = getattr(scheduler, "alphas_cumprod", None)
+    if signal is None:
+        return float("nan")
+    share = float(signal[int(scheduler.timesteps[place])])
+    return ((1 - share) / share) ** 0.5
+
+
+def _number(timestep: Any) -> float:
+    return float(torch.as_tensor(timestep).flatten()[0])
+
+
+def _is_near(told: float, time: float) -> bool:
+    """Whether a denoiser is told this time, perhaps rounded to half precision."""
+    return abs(told - time) <= 0.5 + 0.01 * abs(time)

@@ -46,6 +46,11 @@ def layout(pipe: Any, rows: int, images: int | None, guided: bool | None) -> tup
         )
     if rows % images:
         return None, f"a batch of {rows} rows does not hold {images} images a whole number of times"
+    if not _is_known(type(pipe)):
+        return None, (
+            f"{name} runs in a way of its own, so how its batch of {rows} holds images and branches is not "
+            f"known; say it in steerlab.runs.guidance.LAYOUTS[{name!r}]"
+        )
     known = next((LAYOUTS[cls.__name__] for cls in type(pipe).__mro__ if cls.__name__ in LAYOUTS), None)
     table = PLAIN if known is None else known(pipe)
     branches = table.get(rows // images)
@@ -58,6 +63,12 @@ def layout(pipe: Any, rows: int, images: int | None, guided: bool | None) -> tup
             "branches and rows cannot be told apart"
         )
     return branches, ""
+
+
+def _is_known(kind: type) -> bool:
+    """Whether the loop is diffusers' own, or one whose layout somebody wrote down."""
+    maker = next((cls for cls in kind.__mro__ if "__call__" in vars(cls)), kind)
+    return maker.__module__.startswith("diffusers.") or kind.__name__ in LAYOUTS
 
 
 def named_pass(name: str) -> Branches:
