@@ -119,14 +119,14 @@ def video_tokens(specials: Specials = (), *, tubelet: str = "", frame_last: bool
 
 
 def latent_tokens(per_patch: int = 1):
-    """Tokens of a denoiser: the places of its latent, row by row."""
+    """Tokens of a denoiser: the places of its latent, row by row; of a video, frame by frame."""
 
     def describe(root: nn.Module, inputs: Mapping[str, Any], processor: Any) -> TokenMap | None:
         sample = _first_of(inputs, "sample", "hidden_states")
-        if sample is None or sample.ndim != 4:
+        if sample is None or sample.ndim not in (4, 5):
             return None
-        grid = (sample.shape[-2] // per_patch, sample.shape[-1] // per_patch)
-        count = grid[0] * grid[1]
+        grid = (*sample.shape[2:-2], sample.shape[-2] // per_patch, sample.shape[-1] // per_patch)
+        count = torch.Size(grid).numel()
         return TokenMap(count, {"patches": (0, count)}, grid)
 
     return describe
