@@ -1,4 +1,4 @@
-"""Clips of moving shapes: the shape is where the equation of motion says, and one frame says nothing of it."""
+"""Clips of moving shapes: a shape is where the equation of motion says; one frame says nothing of it."""
 
 import math
 
