@@ -13,6 +13,7 @@ from steerlab.errors import SteerlabError, nearest
 __all__ = ["ZooModel", "load", "names"]
 
 _LOADERS: dict[str, str] = {
+    "motion-video": "steerlab.zoo.motion_video",
     "smollm2": "steerlab.zoo.smollm2",
     "dinov2-saliency": "steerlab.zoo.dinov2_saliency",
     "shapes-checker": "steerlab.zoo.checker",
