@@ -18,6 +18,7 @@ from steerlab.entrances import entrances_of, what_to_call
 from steerlab.errors import SteerlabError, nearest
 from steerlab.estimating import bytes_needed, refuse_beyond
 from steerlab.families import Denoiser, Family
+from steerlab.folding import Folding
 from steerlab.generating import Generated
 from steerlab.intervention import Intervention
 from steerlab.picturing import Pictures
@@ -183,12 +184,12 @@ class Model:
         arms = arms_from(intervention, as_rows=not self._is_pipeline)
         return Editing(self._points, self._clock(), arms, strict=strict)
 
+    def fold(self, intervention: Intervention) -> Folding:
+        """A context in which an edit is part of the weights, exactly undone; refused where it cannot be."""
+        return Folding(self, intervention)
+
     def generate(
-        self,
-        prompt: Any,
-        *,
-        edit: Intervention | Sequence[Intervention | None] | None = None,
-        **options: Any,
+        self, prompt: Any, *, edit: Intervention | Sequence[Intervention | None] | None = None, **options: Any
     ) -> Generated | Pictures:
         """Continue a text, greedily unless told otherwise, or draw pictures, under an intervention.
 

@@ -139,6 +139,12 @@ def hooks_on(module: nn.Module) -> list[str]:
     ]
 
 
+def changed_by_us(model: nn.Module) -> nn.Module | None:
+    """A module below `model` whose activation an edit changes now, or None."""
+    below = set(model.modules())
+    return next((module for module, _ in _LINES if module in below), None)
+
+
 def _read_plainly(store: Callable[[torch.Tensor], Any], countdown: Countdown) -> Callable:
     def read(module, args, output):
         store(output if isinstance(output, torch.Tensor) else first_tensor(output))
