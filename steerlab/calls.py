@@ -25,24 +25,35 @@ class _Standin:
         self.own = vars(owner).get(name)  # an object may carry a method of its own
         method = getattr(owner, name)
         self.signature = inspect.signature(method)
-        self.before: list[Before] = []
-        self.after: list[After] = []
+        self.looks: list[tuple[Before | None, After | None]] = []
+        self.sort()
 
         @functools.wraps(method)
         def called(*args: Any, **kwargs: Any) -> Any:
-            given = self._named(args, kwargs) if self.before else {}
-            for look in list(self.before):
+            before = self.before  # made anew when somebody comes or goes
+            given = self._named(args, kwargs) if before else {}
+            for look in before:
                 look(given)
             result = None
             try:
                 result = method(*args, **kwargs)
                 return result
             finally:
-                for look in list(self.after):
+                for look in self.after:
                     look(result)
 
         self.called = called
         _put(owner, name, called)
+
+    def sort(self) -> None:
+        """Who is told before the call, and who after it."""
+        self.before = tuple(before for before, _ in self.looks if before is not None)
+        self.after = tuple(after for _, after in self.looks if after is not None)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a call of the method still comes by here first."""
+        return vars(self.owner).get(self.name) is self.called
 
     def _named(self, args: tuple, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Arguments by name; wrong ones are left for the method itself to refuse."""
@@ -57,7 +68,7 @@ class _Standin:
 
     def leave(self) -> None:
         """Put back what was there, unless somebody has replaced the stand-in since."""
-        if vars(self.owner).get(self.name) is not self.called:
+        if not self.is_there:
             return
         if self.own is None:
             _take(self.owner, self.name)
@@ -88,20 +99,21 @@ def listen(
     """
     key = (id(owner), name)
     standin = _STANDINS.get(key)
-    if standin is None:
+    if standin is None or not standin.is_there:  # somebody may have put a method of theirs on top
         standin = _STANDINS[key] = _Standin(owner, name)
-    if before is not None:
-        standin.before.append(before)
-    if after is not None:
-        standin.after.append(after)
+    looks = (before, after)
+    standin.looks.append(looks)
+    standin.sort()
 
     def remove() -> None:
-        if before is not None:
-            standin.before.remove(before)
-        if after is not None:
-            standin.after.remove(after)
-        if not standin.before and not standin.after and _STANDINS.get(key) is standin:
-            del _STANDINS[key]
+        here = [place for place, one in enumerate(standin.looks) if one is looks]
+        if not here:
+            return  # left before
+        del standin.looks[here[0]]
+        standin.sort()
+        if not standin.looks:
+            if _STANDINS.get(key) is standin:
+                del _STANDINS[key]
             standin.leave()
 
     return remove
