@@ -74,3 +74,17 @@ def patch_mask(choice: Any, grid: tuple[int, ...]) -> torch.Tensor:
             raise SteerlabError(f"patch ({row}, {column}) is outside the grid of {grid[0]} x {grid[1]}")
         on[row, column] = True
     return on
+
+
+def window_of(word: str) -> tuple[int, int | None]:
+    """First and last-but-one of ``generated``, ``generated[a:b]`` or ``generated[a]``."""
+    found = re.fullmatch(r"generated(?:\[(?:(\d*):(\d*)|(\d+))\])?", word.replace(" ", ""))
+    if found is None:
+        raise SteerlabError(
+            f"tokens={word!r}: write generated, generated[0:8], generated[4:] or generated[3], counted from "
+            "the first generated token; how many will come is not known"
+        )
+    low, high, one = found.groups()
+    if one is not None:
+        return int(one), int(one) + 1
+    return int(low or 0), int(high) if high else None

@@ -12,6 +12,8 @@ def at_count(tokens: TokenMap, count: int) -> TokenMap | None:
     grid = tokens.grid
     if tokens.count == count:
         return tokens
+    if tokens.keys is not None and count > tokens.count:  # keys and values of a cache and of this forward
+        return tokens.keys(count)
     if grid is None or not set(tokens.groups) <= {"patches"}:
         return None
     times = round((count / tokens.count) ** 0.5)  # places of a latent that share a patch, along an edge

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from steerlab.choices import as_indices, as_mask, index_mask, patch_mask
+from steerlab.choices import as_indices, as_mask, index_mask, patch_mask, window_of
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.spoken import Condition, tokens_of_word, tokens_where
 
@@ -50,6 +49,8 @@ class TokenMap:
         ``[batch]``: how many of the prompt's tokens are not padding.
     sequence : callable, optional
         Gives ids and reality of all columns known so far, ``[batch, column]`` each.
+    keys : callable, optional
+        Gives the map of so many last columns: the keys and values that attention sees, cached ones included.
     unknown : str
         Why it is not known where the prompt ends, for the error that says so.
     without_grid : str
@@ -69,6 +70,7 @@ class TokenMap:
     prompt: int | None = None
     prompt_real: torch.Tensor | None = None
     sequence: Callable[[], tuple[torch.Tensor, torch.Tensor]] | None = None
+    keys: Callable[[int], TokenMap] | None = None
     unknown: str = ""
     without_grid: str = "the inputs of this model are not images"
 
@@ -81,9 +83,11 @@ class TokenMap:
         """The map of some rows of the batch."""
         cut = {name: getattr(self, name) for name in ("real", "position", "ids", "prompt_real")}
         cut = {name: None if part is None else part[rows] for name, part in cut.items()}
-        sequence = self.sequence
+        sequence, keys = self.sequence, self.keys
         if sequence is not None:
             cut["sequence"] = lambda: tuple(part[rows] for part in sequence())
+        if keys is not None:
+            cut["keys"] = lambda count: keys(count).at_rows(rows)
         return replace(self, **cut)
 
     def span(self, name: str) -> slice:
@@ -278,17 +282,3 @@ class TokenMap:
         on = torch.zeros(1, self.count, dtype=torch.bool)
         on[0, slice(*span)] = True
         return on
-
-
-def window_of(word: str) -> tuple[int, int | None]:
-    """First and last-but-one of ``generated``, ``generated[a:b]`` or ``generated[a]``."""
-    found = re.fullmatch(r"generated(?:\[(?:(\d*):(\d*)|(\d+))\])?", word.replace(" ", ""))
-    if found is None:
-        raise SteerlabError(
-            f"tokens={word!r}: write generated, generated[0:8], generated[4:] or generated[3], counted from "
-            "the first generated token; how many will come is not known"
-        )
-    low, high, one = found.groups()
-    if one is not None:
-        return int(one), int(one) + 1
-    return int(low or 0), int(high) if high else None

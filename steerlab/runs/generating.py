@@ -48,12 +48,10 @@ class GeneratingRun(Run):
     ----------
     model : nn.Module
         The model; its `generate` is listened to where it has one.
-    prompt : int, optional
-        Columns of the prompt, where the generation continues one that began earlier.
     """
 
-    def __init__(self, model: Any, *, prompt: int | None = None) -> None:
-        self._model, self._given = model, prompt
+    def __init__(self, model: Any) -> None:
+        self._model = model
         self._prompt: _Prompt | None = None
         self._inside = False
         self._start = 0
@@ -85,20 +83,37 @@ class GeneratingRun(Run):
         """The tokens of this forward, seen from the start of the run."""
         if tokens is None or self._prompt is None:
             return Moment(tokens, forward)
-        prompt = self._prompt
-        real = self._real(tokens)
-        return Moment(
-            replace(
-                tokens,
-                start=self._start,
-                prompt=prompt.columns,
-                prompt_real=real[:, : prompt.columns].sum(1),
-                real=tokens.real & ~self._done(tokens) if tokens.real is not None else None,
-                sequence=lambda: self._sequence(tokens, real),
-                unknown=self._unknown,
-            ),
-            forward,
+        prompt, ends = self._prompt, self._start + tokens.count
+        real, done = self._real(tokens), self._done(tokens)
+        known = replace(
+            tokens,
+            start=self._start,
+            prompt=prompt.columns,
+            prompt_real=real[:, : prompt.columns].sum(1),
+            real=tokens.real & ~done[:, self._start :] if tokens.real is not None else None,
+            sequence=lambda: self._sequence(tokens, real),
+            unknown=self._unknown,
         )
+        ids = self._ids
+
+        def keys(count: int) -> TokenMap:
+            """The last columns, as attention sees them in a cache that grows."""
+            columns = slice(ends - count, ends)
+            if count > ends:
+                raise SteerlabError(
+                    f"attention sees {count} keys of {ends} tokens: in a cache of fixed size it is not known "
+                    "which they are; generate with a cache that grows"
+                )
+            return replace(
+                known,
+                count=count,
+                start=ends - count,
+                real=real[:, columns] & ~done[:, columns],
+                position=(real.long().cumsum(1) - 1)[:, columns],
+                ids=None if ids is None else ids[:, columns],
+            )
+
+        return Moment(replace(known, keys=keys), forward)
 
     def _begin(self, given: Mapping[str, Any]) -> None:
         config = given.get("generation_config") or self._model.generation_config
@@ -121,7 +136,6 @@ class GeneratingRun(Run):
             real = torch.ones_like(ids, dtype=torch.bool)
             for pad in set(_ids(setting("pad_token_id"))) - set(_ids(setting("eos_token_id"))):
                 real = ids != pad
-        columns = columns if self._given is None else self._given
         beams = setting("num_beams") or 1
         self._prompt = _Prompt(columns, ids, None if real is None else real.bool(), tuple(ends), beams)
         self._inside, self._unknown, self._ids = True, "", None
@@ -177,16 +191,15 @@ class GeneratingRun(Run):
         return ids, real[:, : ids.shape[1]]
 
     def _done(self, tokens: TokenMap) -> torch.Tensor:
-        """``[batch, token]``: rows that had ended before, or end with this token."""
-        none = torch.zeros_like(tokens.real)
+        """``[batch, column]`` up to this forward: rows that had ended before, or end with this token."""
+        rows, ends = len(tokens.position), self._start + tokens.count
+        done = torch.zeros(rows, ends, dtype=torch.bool, device=tokens.position.device)
         prompt = self._prompt
         if not prompt.ends or prompt.beams > 1 or self._ids is None or self._ids.shape[1] <= prompt.columns:
-            return none
-        ends = torch.tensor(prompt.ends, device=self._ids.device)
-        said = torch.isin(self._ids[:, prompt.columns :], ends).cumsum(1) > 0
-        done = torch.zeros_like(self._ids, dtype=torch.bool)
-        done[:, prompt.columns :] = said
-        return done[:, self._start : self._start + tokens.count]
+            return done
+        said = torch.isin(self._ids[:, prompt.columns :], torch.tensor(prompt.ends, device=self._ids.device))
+        done[:, prompt.columns :] = said.cumsum(1) > 0
+        return done
 
 
 def _ids(value: Any) -> list[int]:
