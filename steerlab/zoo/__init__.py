@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from steerlab.errors import SteerlabError, nearest
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
 
 __all__ = ["ZooModel", "load", "names"]
 
@@ -27,14 +30,14 @@ class ZooModel:
     Attributes
     ----------
     model
-        The module, in float32 on the CPU and in evaluation mode.
+        The module, or the pipeline of modules, in float32 on the CPU and in evaluation mode.
     processor
         A tokenizer or image processor that makes the model's inputs, or None.
     card
         A few sentences: what the weights are, where they come from, their licence, what to mind.
     """
 
-    model: nn.Module
+    model: nn.Module | DiffusionPipeline
     processor: Any | None
     card: str
 
