@@ -115,6 +115,10 @@ class Clock:
             self._now[prefix] = moment
         return self._now[prefix]
 
+    def time(self, prefix: str) -> Moment:
+        """As `moment`, for who does not ask what the tokens are."""
+        return self._now.get(prefix) or self.run.moment(prefix, None, self._count.get(prefix, 0))
+
     def tokens_later(self, prefix: str) -> Callable[[], TokenMap | None]:
         """The tokens of the current forward, to be described when somebody looks; its inputs are let go."""
         now, inputs = self._now.get(prefix), self._inputs.get(prefix)

@@ -130,13 +130,13 @@ def change_at(
     finite = site.stream != "scores"
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
-    everything, clocked = scope.everything, is_clocked(edit, point, clock)
+    everything, clocked, timed = scope.everything, is_clocked(edit, point, clock), scope.is_timed
 
     def change(x: torch.Tensor) -> torch.Tensor:
         moment = None
         if clocked:
-            moment = now()
-            if strength_now(moment) == 0 and scope.strength != 0:
+            moment = now() if scope.needs_tokens else clock.time(tower)
+            if timed and strength_now(moment) == 0 and scope.strength != 0:
                 entry.wait(moment)
                 return x  # not the time
             entry.mark(moment, scope.branch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -75,25 +76,28 @@ class Scope:
         if self.branch is not None and not (isinstance(self.branch, str) and self.branch):
             raise SteerlabError(f"branch={self.branch!r}: give 'cond', 'uncond' or 'both'")
 
-    @property
+    @cached_property
     def everything(self) -> bool:
         """Whether nothing is restricted."""
         parts = (self.rows, self.heads, self.steps, self.branch)
         return not self.needs_tokens and all(part is None for part in parts) and self.strength == 1
 
-    @property
+    @cached_property
     def needs_tokens(self) -> bool:
         """Whether the token map of the run is asked for."""
         chosen = (self.tokens, self.exclude, self.keys, self.patches, self.frames, self.region, self.when)
         return any(part is not None for part in chosen)
 
-    @property
+    @cached_property
     def needs_clock(self) -> bool:
         """Whether it matters where the run stands."""
-        timed = (
-            self.steps is not None or self.branch is not None or not isinstance(self.strength, (int, float))
-        )
-        return self.needs_tokens or timed
+        return self.needs_tokens or self.is_timed
+
+    @cached_property
+    def is_timed(self) -> bool:
+        """Whether its weights differ between steps or branches."""
+        steady = isinstance(self.strength, (int, float))
+        return self.steps is not None or self.branch is not None or not steady
 
     def strength_at(self, moment: Moment) -> float:
         """The weight of all chosen entries at this moment; 0 where it is not the time."""

@@ -223,7 +223,10 @@ def _pixels(model: nn.Module, config: Any) -> torch.Tensor:
 def _noise(model: nn.Module, *shape: int) -> torch.Tensor:
     weights = next(p for p in model.parameters() if p.is_floating_point())
     generator = torch.Generator().manual_seed(0)
-    dtype = weights.dtype if weights.dtype.itemsize > 1 else torch.float32
+    # what it computes in, where that is not what it stores
+    dtype = getattr(model, "dtype", None)
+    dtype = dtype if isinstance(dtype, torch.dtype) and dtype.is_floating_point else weights.dtype
+    dtype = dtype if dtype.itemsize > 1 else torch.float32
     return torch.randn(shape, generator=generator).to(device=_device(model), dtype=dtype)
 
 

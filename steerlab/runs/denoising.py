@@ -51,6 +51,7 @@ class DenoisingRun(Run):
         self._prompts: list[str] | None = None  # branches that the encoders are still to read
         self._read: dict[str, int] = {}
         self._now: dict[str, Moment] = {}
+        self._layouts: dict[tuple, tuple[Branches | None, str]] = {}  # of this run
 
     def follow(self) -> Callable[[], None]:
         """Listen to the parts of the pipeline."""
@@ -96,16 +97,22 @@ class DenoisingRun(Run):
 
     def moment(self, tower: str, tokens: TokenMap | None, forward: int) -> Moment:
         """Where the tower's current forward stands."""
-        now = self._now.get(tower, Moment())
-        return replace(now, tokens=tokens, forward=forward)
+        now = self._now.get(tower) or Moment()
+        return now if tokens is None else replace(now, tokens=tokens, forward=forward)
 
     def _denoising(self, tower: str, inputs: Mapping[str, Any]) -> Moment:
-        rows = next(v for v in inputs.values() if isinstance(v, torch.Tensor) and v.ndim > 1).shape[0]
+        for given in inputs.values():
+            if isinstance(given, torch.Tensor) and given.ndim > 1:
+                rows = given.shape[0]
+                break
         step, without_step = self._step(tower, inputs.get("timestep"))
         if self._pass is not None and len(self._pass) == 1:
             branches, without = self._pass, ""
-        else:
-            branches, without = layout(self._pipe, rows, self._images, self._is_guided())
+        else:  # looked up once for all steps, unless guidance is changed on the way
+            key = (rows, self._images, self._guided, getattr(self._pipe, "_guidance_scale", None))
+            if key not in self._layouts:
+                self._layouts[key] = layout(self._pipe, rows, self._images, self._is_guided())
+            branches, without = self._layouts[key]
         return Moment(None, 0, step, branches, without_step, without, denoises=True)
 
     def _step(self, tower: str, timestep: Any) -> tuple[Step | None, str]:
@@ -192,6 +199,7 @@ class DenoisingRun(Run):
 
     def _end(self, given: Mapping[str, Any]) -> None:
         self._images = self._guided = self._pass = None
+        self._layouts.clear()
         self._over = self._steps is not None
 
     def _encoded(self, result: Any) -> None:
@@ -230,6 +238,7 @@ class DenoisingRun(Run):
         self._asked = given.get("num_inference_steps")
         self._taken, self._steps, self._pass, self._over = 0, None, None, False
         self._seen.clear()
+        self._layouts.clear()
 
     def _stepped(self, result: Any) -> None:
         self._taken += 1
