@@ -20,6 +20,7 @@ _LOADERS: dict[str, str] = {
     "smollm2": "steerlab.zoo.smollm2",
     "dinov2-saliency": "steerlab.zoo.dinov2_saliency",
     "shapes-checker": "steerlab.zoo.checker",
+    "shapes-clip": "steerlab.zoo.shapes_clip",
 }
 
 
