@@ -72,6 +72,44 @@ def test_an_additive_edit_costs_at_most_eight_calls_a_forward(micro, bare):
         assert python_calls(bare) - base <= 8
 
 
+@pytest.fixture
+def calls_a_token(micro):
+    """Python calls of one more generated token."""
+    ids = torch.arange(8)[None]
+    how = {
+        "attention_mask": torch.ones_like(ids),
+        "do_sample": False,
+        "eos_token_id": None,
+        "pad_token_id": 0,
+    }
+
+    def count() -> float:
+        few, many = (python_calls(lambda n=n: micro.generate(ids, max_new_tokens=n, **how)) for n in (3, 6))
+        return (many - few) / 3
+
+    return count
+
+
+def test_a_generated_token_costs_seven_calls_more_under_an_edit_and_none_in_the_weights(micro, calls_a_token):
+    model, base = sl.wrap(micro), calls_a_token()
+    push = {"blocks.15.resid": sl.Add(torch.ones(64))}
+    with model.edit(push):
+        assert calls_a_token() - base <= 8
+    with model.fold(push):
+        assert calls_a_token() == base
+    assert calls_a_token() == base
+
+
+def test_a_scope_of_generated_tokens_costs_at_most_80_calls_a_token_and_40_a_site_more(micro, calls_a_token):
+    model, base = sl.wrap(micro), calls_a_token()
+    push = sl.Add(torch.ones(64)).on(tokens="generated")
+    with model.edit({"blocks.15.resid": push}):
+        one = calls_a_token() - base
+    with model.edit({"blocks.15:17.resid": push}):
+        two = calls_a_token() - base
+    assert one <= 80 and two - one <= 40
+
+
 def test_entering_and_leaving_an_edit_costs_at_most_150_calls(micro, inputs, bare):
     model, base = sl.wrap(micro), python_calls(bare)
 

@@ -41,6 +41,12 @@ def old_cache(**how: Any) -> Callable[[], Any]:
     return act
 
 
+def cache_of_fixed_size() -> None:
+    model = sl.wrap(tiny.tiny("llama").model)  # transformers keeps this cache on the model
+    edit = {"blocks.1.v": sl.Zero().on(tokens="prompt")}
+    model.generate(IDS, edit=edit, cache_implementation="static", **BRIEF)
+
+
 def right_padded() -> dict[str, Any]:
     padded = build("llama").tiny.padded
     return {name: value.flip(1) for name, value in padded.items()}
@@ -109,6 +115,11 @@ MISTAKES = {
         say(edit={"blocks.1.resid": sl.Zero().on(tokens="generated")}, guidance_scale=2.0),
         "generate(guidance_scale=...) runs the model a second time on other tokens",
     ),
+    "keys in a cache of fixed size": (
+        cache_of_fixed_size,
+        "blocks.1.v: attention sees 6 keys of 3 tokens: in a cache of fixed size it is not known",
+        "generate with a cache that grows",
+    ),
     "words under beams": (
         say(edit={"blocks.1.resid": sl.Zero().on(tokens="word:cat")}, num_beams=2),
         "blocks.1.resid: with num_beams > 1 rows change places, so what each of them said is not known",
@@ -116,6 +127,96 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+def fold(intervention: Any, family: str = "llama") -> Callable[[], Any]:
+    return lambda: build(family).model.fold(intervention)
+
+
+def folded_under_an_edit() -> None:
+    model = build("llama").model
+    with model.edit(PUSH, strict=False), model.fold({"blocks.0.mlp": sl.Zero()}):
+        pass
+
+
+def folded_twice() -> None:
+    model = build("llama").model
+    with model.fold({"blocks.0.mlp": sl.Scale(2.0)}), model.fold({"blocks.0.mlp": sl.Scale(2.0)}):
+        pass
+
+
+def shared() -> None:
+    made = tiny.tiny("llama")
+    layers = made.model.model.layers
+    layers[1].mlp.down_proj.weight = layers[2].mlp.down_proj.weight
+    sl.wrap(made.model).fold({"blocks.1.mlp": sl.Scale(2.0)})
+
+
+def in_training() -> None:
+    made = tiny.tiny("gpt2")
+    sl.wrap(made.model.train()).fold({"blocks.1.mlp": sl.Scale(2.0)})
+
+
+def offloaded() -> None:
+    model = sl.wrap(tiny.tiny("llama").model)
+    model.module.model.layers[1].mlp.down_proj.to("meta")
+    model.fold({"blocks.1.mlp": sl.Scale(2.0)})
+
+
+FOLDS = {
+    "fold of a scope": (
+        fold({"blocks.1.mlp": sl.Scale(2.0).on(tokens="last")}),
+        "blocks.1.mlp: Scale(2).on(tokens='last') acts on some entries only",
+        "use edit(...)",
+    ),
+    "fold of a dose": (
+        fold({"blocks.1.mlp": sl.Scale(2.0).on(strength=0.5)}),
+        "blocks.1.mlp: Scale(2).on(strength=0.5) acts on some entries only",
+    ),
+    "fold of what is not linear": (
+        fold({"blocks.1.mlp": sl.Clamp(high=1.0)}),
+        "blocks.1.mlp: Clamp(",
+        "is not a fixed linear map; Add, Zero, Scale, Remove and Project",
+    ),
+    "fold at queries": (
+        fold({"blocks.1.q": sl.Scale(2.0)}),
+        "blocks.1.q: no weights write it alone; an edit goes into the weights at resid, attn, mlp, heads",
+    ),
+    "fold of the whole stream": (
+        fold({"blocks.1.resid": sl.Scale(2.0)}),
+        "blocks.1.resid: earlier blocks have written this stream too, so only Add goes into the weights",
+    ),
+    "fold behind a norm": (
+        fold({"blocks.1.mlp": sl.Scale(2.0)}, "gemma2"),
+        "blocks.1.mlp: Gemma2RMSNorm stands between the weights and the stream",
+    ),
+    "fold behind layer scale": (
+        fold({"blocks.1.attn": sl.Scale(2.0)}, "dinov2"),
+        "blocks.1.attn: Dinov2LayerScale stands between the weights and the stream",
+    ),
+    "fold of experts": (
+        fold({"blocks.1.mlp": sl.Scale(2.0)}, "mixtral"),
+        "blocks.1.mlp: the layer that writes it is found by blocks.1.mlp.act: its experts are one fused call",
+    ),
+    "fold of a pipeline": (
+        fold({"unet.down.0.0.blocks.0.mlp": sl.Scale(2.0)}, "sd"),
+        "fold: StableDiffusionPipeline is a pipeline of several models; use edit(...)",
+    ),
+    "fold of shared weights": (
+        shared,
+        "blocks.1.mlp: its weights are shared with model.layers.2.mlp.down_proj, which would change as well",
+    ),
+    "fold in training": (in_training, "blocks.1.mlp: in training, dropout stands behind the weights"),
+    "fold of offloaded weights": (offloaded, "blocks.1.mlp: its weights are offloaded by accelerate"),
+    "fold under an edit": (
+        folded_under_an_edit,
+        "another edit is at work on LlamaDecoderLayer; enter fold(...) first, and edits inside of it",
+    ),
+    "fold on a fold": (
+        folded_twice,
+        "blocks.0.mlp: an edit is in these weights already; put both into one fold",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES | FOLDS)
 def test_the_message_says_what_was_asked_what_exists_and_what_to_write(name):
-    check(MISTAKES[name])
+    check((MISTAKES | FOLDS)[name])
