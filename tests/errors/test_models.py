@@ -65,7 +65,8 @@ MISTAKES = {
     ),
     "zoo model misspelt": (
         lambda: sl.load("zoo:smolm2"),
-        "unknown model 'smolm2'; did you mean 'smollm2'? (the zoo has: dinov2-saliency, smollm2)",
+        "unknown model 'smolm2'; did you mean 'smollm2'? (the zoo has: dinov2-saliency, ",
+        "shapes-clip, ",
     ),
     "timm model misspelt": (
         lambda: sl.load("timm:vit_tiny_patch16_244"),

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 import steerlab as sl
 from steerlab import zoo
+from steerlab.errors import SteerlabError
 from steerlab.zoo import scenes
 from steerlab.zoo.shapes_clip import WEIGHTS
 from steerlab.zoo.training.clip import contrast, prompts, true_of
@@ -104,6 +105,11 @@ def test_loading_twice_gives_the_same_model_and_running_twice_the_same_vectors(m
     for name, value in mine.items():
         assert value.dtype == torch.float32 and torch.equal(value, theirs[name]), name
     assert torch.equal(pictures(model, images[:8]), pictures(model, images[:8]))
+
+
+def test_a_name_nearly_right_is_helped():
+    with pytest.raises(SteerlabError, match="unknown model 'shapes-clp'; did you mean 'shapes-clip'"):
+        sl.load("zoo:shapes-clp")
 
 
 def test_captions_are_true_of_what_they_leave_unsaid():

@@ -11,7 +11,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from steerlab.errors import SteerlabError
-from steerlab.zoo import load, smollm2
+from steerlab.zoo import load, names, smollm2
 
 PARAGRAPH = (
     "The old house stood at the end of a long road. In the morning the children walked to school, and in the "
@@ -134,9 +134,9 @@ def test_an_unwritable_cache_is_named(tmp_path, monkeypatch):
 def test_unknown_name_says_the_nearest():
     with pytest.raises(SteerlabError) as caught:
         load("smolm2")
-    assert str(caught.value) == (
-        "unknown model 'smolm2'; did you mean 'smollm2'? (the zoo has: dinov2-saliency, smollm2)"
-    )
+    known = ", ".join(names())
+    assert str(caught.value) == f"unknown model 'smolm2'; did you mean 'smollm2'? (the zoo has: {known})"
+    assert {"dinov2-saliency", "shapes-clip", "smollm2"} <= set(names())
 
 
 def test_a_missing_package_says_what_to_install(monkeypatch):
