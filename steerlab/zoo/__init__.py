@@ -21,6 +21,7 @@ _LOADERS: dict[str, str] = {
     "dinov2-saliency": "steerlab.zoo.dinov2_saliency",
     "shapes-checker": "steerlab.zoo.checker",
     "shapes-clip": "steerlab.zoo.shapes_clip",
+    "shapes-vit": "steerlab.zoo.shapes_vit",
 }
 
 
