@@ -22,7 +22,7 @@ _HOMES = {
     "steerlab.model": ("Model",),
     "steerlab.scope": ("Scope",),
     "steerlab.sites": ("Site",),
-    "steerlab.prompt_maps": ("PromptMaps", "prompt_maps"),
+    "steerlab.prompt_attention": ("PromptMaps", "prompt_maps"),
     "steerlab.steps": ("Ramp",),
     "steerlab.tokens": ("TokenMap",),
     "steerlab.wrapping": ("wrap",),
@@ -91,7 +91,7 @@ if TYPE_CHECKING:
     from steerlab.generating import Generated
     from steerlab.loading import load
     from steerlab.model import Model
-    from steerlab.prompt_maps import PromptMaps, prompt_maps
+    from steerlab.prompt_attention import PromptMaps, prompt_maps
     from steerlab.scope import Scope
     from steerlab.sites import Site
     from steerlab.steps import Ramp

@@ -36,7 +36,7 @@ def arms_from(interventions: Intervention | Sequence[Intervention | None], *, as
     as_rows : bool
         Whether a row is an entry of the batch. Otherwise it is an image, wherever the batch holds it.
     """
-    if not isinstance(interventions, (list, tuple)):
+    if not isinstance(interventions, list):
         return [Arm(interventions)]
     arms = []
     for row, one in enumerate(interventions):

@@ -154,7 +154,7 @@ class Reading:
             if value is _MISSING:
                 self._refuse_missing()
             if isinstance(value, list):
-                if len(value) > 1 or site in self._steps:
+                if len(value) > 1:
                     first = "step" if len(self._steps.get(site, ())) == len(value) else "call"
                     value, axes[site] = _stacked(site, value), (first, *axes[site])
                 else:

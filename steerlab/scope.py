@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -76,24 +75,24 @@ class Scope:
         if self.branch is not None and not (isinstance(self.branch, str) and self.branch):
             raise SteerlabError(f"branch={self.branch!r}: give 'cond', 'uncond' or 'both'")
 
-    @cached_property
+    @property
     def everything(self) -> bool:
         """Whether nothing is restricted."""
         parts = (self.rows, self.heads, self.steps, self.branch)
         return not self.needs_tokens and all(part is None for part in parts) and self.strength == 1
 
-    @cached_property
+    @property
     def needs_tokens(self) -> bool:
         """Whether the token map of the run is asked for."""
         chosen = (self.tokens, self.exclude, self.keys, self.patches, self.frames, self.region, self.when)
         return any(part is not None for part in chosen)
 
-    @cached_property
+    @property
     def needs_clock(self) -> bool:
         """Whether it matters where the run stands."""
         return self.needs_tokens or self.is_timed
 
-    @cached_property
+    @property
     def is_timed(self) -> bool:
         """Whether its weights differ between steps or branches."""
         steady = isinstance(self.strength, (int, float))

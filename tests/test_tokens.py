@@ -196,7 +196,7 @@ def test_a_word_is_a_whole_word_in_however_many_pieces(pieces, word, chosen):
     ],
 )
 def test_the_marks_of_tokenizers_become_spaces(marked, plain):
-    from steerlab.families.token_maps import _pieces
+    from steerlab.families.token_maps import pieces_of
 
     class Tokenizer:
         def convert_ids_to_tokens(self, ids):
@@ -205,4 +205,4 @@ def test_the_marks_of_tokenizers_become_spaces(marked, plain):
         def convert_tokens_to_string(self, words):
             return words[0]
 
-    assert _pieces(Tokenizer())([0, 1, 2]) == plain
+    assert pieces_of(Tokenizer())([0, 1, 2]) == plain

@@ -22,6 +22,7 @@ _LOADERS: dict[str, str] = {
     "shapes-checker": "steerlab.zoo.checker",
     "shapes-clip": "steerlab.zoo.shapes_clip",
     "shapes-vit": "steerlab.zoo.shapes_vit",
+    "shapes-sdxl": "steerlab.zoo.shapes_sdxl",
 }
 
 

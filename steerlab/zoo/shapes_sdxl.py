@@ -20,7 +20,7 @@ def load() -> ZooModel:
     -------
     ZooModel
         `model` is a ``StableDiffusionXLPipeline`` that draws pictures of 64 by 64; a prompt such as
-        ``a large red circle on the left`` gives what it says with 20 steps and a guidance scale of 4.
+        ``a large red circle on the left`` gives what it says with 20 steps and a guidance scale of 3.
     """
     card = (WEIGHTS / "README.md").read_text(encoding="utf-8")
     return ZooModel(model=read_pipeline(WEIGHTS), processor=None, card=card)

@@ -8,8 +8,8 @@ from mistakes import EYE, NOBODY, at_resid, check, on, run
 
 import steerlab as sl
 
-WORDS = "(known: all, first, last, special, bos, eos, pad, word:...)"
-WORDS_TO_GIVE = "give a word (all, first, last, special, bos, eos, pad, word:...), an index, a slice, "
+WORDS = "(known: all, first, last, special, prompt, generated[0:8], bos, eos, pad, word:...)"
+WORDS_TO_GIVE = f"give a word {WORDS.replace('known: ', '')}, an index, a slice, "
 
 # name: (what was done, how the message starts, what else it says)
 MISTAKES = {
@@ -17,7 +17,7 @@ MISTAKES = {
         lambda: sl.Zero().on(token="last"),
         (
             "a scope has no 'token'; did you mean 'tokens'? (known: tokens, exclude, keys, rows, heads, "
-            "patches, frames, region, strength)"
+            "patches, frames, region, when, steps, branch, strength)"
         ),
     ),
     "strength above one": (

@@ -12,14 +12,15 @@ from diffusers import StableDiffusionXLPipeline
 from steerlab.zoo import scenes
 from steerlab.zoo.checker import judge
 from steerlab.zoo.shapes_sdxl import read_pipeline
-from steerlab.zoo.training.sdxl_unet import train_denoiser
+from steerlab.zoo.training.sdxl_shapes import object_masks, sharpen_shapes
+from steerlab.zoo.training.sdxl_unet import SCENES_SEED, scenes_and_latents, train_denoiser
 from steerlab.zoo.training.sdxl_vae import sharpen_decoder, train_vae
 
 __all__ = ["draw", "evaluate", "train"]
 
 _LOG = logging.getLogger(__name__)
 
-STEPS, GUIDANCE, AT_ONCE = 20, 4.0, 25
+STEPS, GUIDANCE, AT_ONCE = 20, 3.0, 25
 PROMPTS, RECONSTRUCTIONS = 200, 400
 
 
@@ -37,6 +38,9 @@ def train(folder: Path) -> None:
     sharpen_decoder(vae, place / "decoder.pt")
     _LOG.info("autoencoder: %s", _reconstruction(vae))
     pipeline = train_denoiser(vae, place, watch)
+    shown, latents = scenes_and_latents(vae, place / "latents.pt")
+    masks = object_masks(shown, SCENES_SEED, place / "masks.pt")
+    sharpen_shapes(pipeline, (shown, latents, masks), place / "shapes.pt", watch)
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(folder)
     for file in folder.rglob("*.safetensors"):

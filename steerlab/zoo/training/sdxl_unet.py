@@ -21,11 +21,12 @@ from steerlab.zoo.training.sdxl_words import (
     new_tokenizers,
 )
 
-__all__ = ["new_pipeline", "new_unet", "train_denoiser"]
+__all__ = ["SCENES_SEED", "new_pipeline", "new_unet", "scenes_and_latents", "train_denoiser"]
 
 _LOG = logging.getLogger(__name__)
 
 PICTURES = 24_000
+SCENES_SEED = 3  # with which they are rendered
 STEPS, BATCH, RATE = 4600, 32, 1e-3
 NO_CAPTION = 0.12  # share of pictures whose embeddings are zero: what guidance compares with
 EMPTY_CAPTION = 0.03
@@ -103,7 +104,7 @@ def train_denoiser(
     tokenizers, encoders = (pipeline.tokenizer, pipeline.tokenizer_2), (encoder, encoder_2)
     amounts = pipeline.scheduler.alphas_cumprod
     sizes = torch.tensor([[scenes.SIDE, scenes.SIDE, 0, 0, scenes.SIDE, scenes.SIDE]]).repeat(BATCH, 1)
-    shown, latents = _latents(vae, place / "latents.pt")
+    shown, latents = scenes_and_latents(vae, place / "latents.pt")
 
     def loss(generator: torch.Generator) -> torch.Tensor:
         picks = torch.randint(len(shown), (BATCH,), generator=generator)
@@ -136,10 +137,10 @@ def train_denoiser(
     return pipeline
 
 
-def _latents(vae: AutoencoderKL, kept: Path) -> tuple[list[scenes.Scene], torch.Tensor]:
+def scenes_and_latents(vae: AutoencoderKL, kept: Path) -> tuple[list[scenes.Scene], torch.Tensor]:
     """Scenes and their scaled latents ``[scene, 4, 16, 16]`` in half precision, encoded once."""
     shown = scenes.random_scenes(PICTURES, torch.Generator().manual_seed(2))
     if not kept.exists():
         _LOG.info("encoding %d pictures", PICTURES)
-        torch.save((vae.config.scaling_factor * encode_scenes(vae, shown, seed=3)).half(), kept)
+        torch.save((vae.config.scaling_factor * encode_scenes(vae, shown, seed=SCENES_SEED)).half(), kept)
     return shown, torch.load(kept, weights_only=True)
