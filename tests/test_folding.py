@@ -22,6 +22,7 @@ EDITS = {
     "add to attention": ("attn", sl.Add(VECTOR)),
     "silence a head": ("heads.2", sl.Zero()),
     "scale two heads": ("heads.0:2", sl.Scale(-2.0)),
+    "add to a head": ("heads.3", sl.Add(torch.tensor([1.5]))),
     "silence attention": ("attn", sl.Zero()),
     "remove a direction": ("mlp", sl.Remove(sl.Direction(VECTOR))),
     "remove a plane around a point": ("attn", sl.Remove(sl.Subspace(PLANE, origin=VECTOR))),

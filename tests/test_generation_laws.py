@@ -173,11 +173,11 @@ def loop(model: Any, tokenizer: Any, said: torch.Tensor, side: str) -> list[torc
 def test_keys_of_a_cache_are_chosen_as_keys_of_a_whole_text_are(family, keys, held):
     model = held(family).model
     said = words(model.processor, SAID)
-    edit = {"blocks.1.pattern.1": sl.Scale(-2.0).on(tokens="generated", keys=keys)}
+    edit = {"blocks.2.pattern.1": sl.Scale(-2.0).on(tokens="generated", keys=keys)}
     cached = run(model, PROMPTS, said, edit)
     assert_same(cached, run(model, PROMPTS, said, edit, use_cache=False), "without a cache")
     assert_same(cached, run(model, PROMPTS, said, edit, prefill_chunk_size=3), "in chunks")
-    assert cached.receipt["blocks.1.pattern.1"].tokens > 0
+    assert cached.receipt["blocks.2.pattern.1"].tokens > 0
 
 
 LOOPS = [("llama", "left"), ("gpt2", "left"), ("gemma3", "left"), ("llama", "right"), ("gpt2", "right")]
