@@ -1,10 +1,11 @@
-"""Find the direction of a colour inside an SDXL pipeline and steer along it: red shapes change their colour.
+"""Find the direction of a colour inside an SDXL pipeline and steer along it: purple shapes become green.
 
-The direction is a difference of means at the `update` of the UNet's up blocks, from a few red and blue
-pictures of each shape. Mirroring along it (what lies toward red comes to lie as far toward blue) acts where
-the colour is and leaves the background alone, which adding one vector everywhere does not. A checker that saw
-renderings alone judges other seeds, beside random directions of the same length, and beside random steps as
-long as the edit's own. For the real SDXL change MODEL, PROMPT and SITES.
+The direction is a difference of means at the `update` of the UNet's up blocks, from a few purple and green
+pictures of each shape. Mirroring along it (what lies toward purple comes to lie as far toward green) acts
+where the colour is and leaves the background alone, which adding one vector everywhere does not. A checker
+that saw renderings alone judges other seeds, beside random directions of the same length, and beside random
+steps as long as the edit's own. Not every pair mirrors so well: these two lie on either side of one
+axis, while red mirrored toward blue comes out cyan. For the real SDXL change MODEL, PROMPT and SITES.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from steerlab.zoo.checker import judge
 from steerlab.zoo.scenes import SHAPES
 
 MODEL, SITES = "zoo:shapes-sdxl", "unet.up.**.update"
-FROM, TO = "red", "blue"
+FROM, TO = "purple", "green"
 PROMPT = "a large {colour} {shape} in the center"
 STEPS, GUIDANCE, FACTOR = 20, 3.0, -1.0  # -1 mirrors, 0 removes what lies along the direction
 FIT_SEEDS, SEEDS = range(1000, 1004), range(50)
@@ -40,17 +41,11 @@ def find_directions(sd: sl.Model) -> Directions:
         prompts = [PROMPT.format(colour=colour, shape=shape) for shape in SHAPES for _ in FIT_SEEDS]
         settings = {"steps": STEPS, "guidance": GUIDANCE, "at": SITES, "during": sl.Scope(branch="cond")}
         acts = sd.generate(prompts, seed=[*FIT_SEEDS] * len(SHAPES), **settings).activations
-        means.append({site: _middle(acts.grid(site)).mean((0, 1, 2, 3)) for site in acts.tensors})
+        means.append({site: acts[site].mean((0, 1, 2)) for site in acts.tensors})
     return {
         site: sl.Direction(means[1][site] - m, origin=(m + means[1][site]) / 2)
         for site, m in means[0].items()
     }
-
-
-def _middle(grid: torch.Tensor) -> torch.Tensor:
-    """The middle half of ``[step, image, row, column, dim]``, where the object is."""
-    rows, columns = grid.shape[2:4]
-    return grid[:, :, rows // 4 : -(rows // 4), columns // 4 : -(columns // 4)]
 
 
 def random_directions(like: Directions, seed: int) -> Directions:
@@ -78,6 +73,7 @@ def shares(before: torch.Tensor, after: torch.Tensor) -> dict:
     shapes = list(zip(first.names("shape"), then.names("shape"), strict=True))
     return {
         "colour changed": sum(a != b for a, b in pairs) / len(pairs),
+        f"became {TO}": sum(b == TO for _, b in pairs) / len(pairs),
         "shape kept": sum(a == b for a, b in shapes) / len(shapes),
         "colours": dict(Counter(then.names("colour"))),
     }

@@ -65,7 +65,13 @@ def test_a_probe_reads_the_motion_and_finds_nothing_in_a_still_clip():
 
 def test_the_weights_are_small_plain_tensors_with_a_card():
     files = {path.name: path.stat().st_size for path in WEIGHTS.iterdir()}
-    assert set(files) == {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"}
+    assert set(files) == {
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+        "README.md",
+        "evaluation.json",
+    }
     assert sum(files.values()) < 4_000_000
     card = load("motion-video").card
     assert "Apache-2.0" in card and "python -m steerlab.zoo.training evaluate motion-video" in card
