@@ -78,14 +78,15 @@ class Scope:
     @property
     def everything(self) -> bool:
         """Whether nothing is restricted."""
-        parts = (self.rows, self.heads, self.steps, self.branch)
-        return not self.needs_tokens and all(part is None for part in parts) and self.strength == 1
+        free = self.rows is self.heads is self.steps is self.branch is None
+        return free and not self.needs_tokens and self.strength == 1
 
     @property
     def needs_tokens(self) -> bool:
         """Whether the token map of the run is asked for."""
-        chosen = (self.tokens, self.exclude, self.keys, self.patches, self.frames, self.region, self.when)
-        return any(part is not None for part in chosen)
+        by_name = self.tokens is self.exclude is self.keys is self.when is None
+        by_place = self.patches is self.frames is self.region is None  # no loop: asked at every fire
+        return not (by_name and by_place)
 
     @property
     def needs_clock(self) -> bool:

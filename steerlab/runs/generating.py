@@ -85,15 +85,6 @@ class GeneratingRun(Run):
             return Moment(tokens, forward)
         prompt, ends = self._prompt, self._start + tokens.count
         real, done = self._real(tokens), self._done(tokens)
-        known = replace(
-            tokens,
-            start=self._start,
-            prompt=prompt.columns,
-            prompt_real=real[:, : prompt.columns].sum(1),
-            real=tokens.real & ~done[:, self._start :] if tokens.real is not None else None,
-            sequence=lambda: self._sequence(tokens, real),
-            unknown=self._unknown,
-        )
         ids = self._ids
 
         def keys(count: int) -> TokenMap:
@@ -113,7 +104,17 @@ class GeneratingRun(Run):
                 ids=None if ids is None else ids[:, columns],
             )
 
-        return Moment(replace(known, keys=keys), forward)
+        known = replace(
+            tokens,
+            start=self._start,
+            prompt=prompt.columns,
+            prompt_real=real[:, : prompt.columns].sum(1),
+            real=tokens.real & ~done[:, self._start :] if tokens.real is not None else None,
+            sequence=lambda: self._sequence(tokens, real),
+            keys=keys,
+            unknown=self._unknown,
+        )
+        return Moment(known, forward)
 
     def _begin(self, given: Mapping[str, Any]) -> None:
         config = given.get("generation_config") or self._model.generation_config
@@ -164,7 +165,7 @@ class GeneratingRun(Run):
         before = self._ids if self._ids is not None and self._ids.shape[1] >= start else self._prompt.ids
         if before is None or before.shape[1] < start:
             return None
-        return torch.cat([_for_rows(before, len(ids))[:, :start].to(ids.device), ids], 1)
+        return torch.cat([_for_rows(before, ids.shape[0])[:, :start].to(ids.device), ids], 1)
 
     def _real(self, tokens: TokenMap) -> torch.Tensor:
         """What is not padding, ``[batch, column]``, of the prompt and of everything up to this forward."""
@@ -192,7 +193,7 @@ class GeneratingRun(Run):
 
     def _done(self, tokens: TokenMap) -> torch.Tensor:
         """``[batch, column]`` up to this forward: rows that had ended before, or end with this token."""
-        rows, ends = len(tokens.position), self._start + tokens.count
+        rows, ends = tokens.position.shape[0], self._start + tokens.count
         done = torch.zeros(rows, ends, dtype=torch.bool, device=tokens.position.device)
         prompt = self._prompt
         if not prompt.ends or prompt.beams > 1 or self._ids is None or self._ids.shape[1] <= prompt.columns:
@@ -211,4 +212,5 @@ def _ids(value: Any) -> list[int]:
 
 def _for_rows(tensor: torch.Tensor, rows: int) -> torch.Tensor:
     """Rows of the prompt for the rows of the run, which holds several answers to each."""
-    return tensor if len(tensor) == rows else tensor.repeat_interleave(rows // len(tensor), 0)
+    count = tensor.shape[0]
+    return tensor if count == rows else tensor.repeat_interleave(rows // count, 0)
