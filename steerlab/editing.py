@@ -130,12 +130,13 @@ def change_at(
     finite = site.stream != "scores"
     scope, pure, tower = edit.scope, edit.edit, point.tower
     token_axis = next((i for i, axis in enumerate(axes) if axis in ("token", "query")), None)
-    everything, clocked, timed = scope.everything, is_clocked(edit, point, clock), scope.is_timed
+    everything, by_token, timed = scope.everything, scope.needs_tokens, scope.is_timed
+    clocked = is_clocked(edit, point, clock)
 
     def change(x: torch.Tensor) -> torch.Tensor:
         moment = None
         if clocked:
-            moment = now() if scope.needs_tokens else clock.time(tower)
+            moment = now() if by_token else clock.time(tower)
             if timed and strength_now(moment) == 0 and scope.strength != 0:
                 entry.wait(moment)
                 return x  # not the time
