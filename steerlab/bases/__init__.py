@@ -1,6 +1,33 @@
 """Coordinates of interventions: anything that encodes, decodes and names its atoms."""
 
 from steerlab.bases.base import Basis
+from steerlab.bases.dictionary import Dictionary
+from steerlab.bases.encoders import Distances, Encoder, Fista, Gated, Linear, Pursuit
+from steerlab.bases.facts import Facts, Stats
 from steerlab.bases.linear import PCA, Direction, Subspace
+from steerlab.bases.part import Part
+from steerlab.bases.rules import BatchTopK, BlockTopK, GroupMax, JumpRelu, Relu, Rule, TopK
 
-__all__ = ["PCA", "Basis", "Direction", "Subspace"]
+__all__ = [
+    "PCA",
+    "Basis",
+    "BatchTopK",
+    "BlockTopK",
+    "Dictionary",
+    "Direction",
+    "Distances",
+    "Encoder",
+    "Facts",
+    "Fista",
+    "Gated",
+    "GroupMax",
+    "JumpRelu",
+    "Linear",
+    "Part",
+    "Pursuit",
+    "Relu",
+    "Rule",
+    "Stats",
+    "Subspace",
+    "TopK",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 
@@ -33,6 +34,28 @@ class Basis(ABC):
     @abstractmethod
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Activations ``[..., dim]`` of coordinates ``[..., atom]``."""
+
+    def moved(
+        self,
+        x: torch.Tensor,
+        change: Callable[[torch.Tensor], torch.Tensor],
+        *,
+        keeps_zero: bool = False,
+    ) -> torch.Tensor:
+        """``x + (decode(change(z)) - decode(z))``: the activation with its coordinates changed.
+
+        Parameters
+        ----------
+        x : Tensor
+            ``[..., dim]``.
+        change : callable
+            From coordinates to coordinates.
+        keeps_zero : bool
+            Whether `change` works on every coordinate by itself and leaves a coordinate of 0 at 0, so that
+            a sparse basis may hand over the other ones only.
+        """
+        z = self.encode(x)
+        return x + (self.decode(change(z)) - self.decode(z))
 
     def __len__(self) -> int:
         return len(self.atoms)

@@ -79,18 +79,21 @@ def wide(x: torch.Tensor) -> torch.Tensor:
 
 
 def in_coordinates(
-    x: torch.Tensor, basis: Basis | None, change: Callable[[torch.Tensor], torch.Tensor]
+    x: torch.Tensor,
+    basis: Basis | None,
+    change: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    keeps_zero: bool = False,
 ) -> torch.Tensor:
     """Apply `change` to the stream, or to the coordinates of a basis.
 
     With a basis the result is ``x + (decode(z') - decode(z))``: what the basis does not explain is kept,
-    and where ``z' = z`` the result is exactly `x`.
+    and where ``z' = z`` the result is exactly `x`. What `keeps_zero` says: `steerlab.bases.Basis.moved`.
     """
     x_wide = wide(x)
     if basis is None:
         return change(x_wide).to(x.dtype)
-    z = basis.encode(x_wide)
-    return (x_wide + (basis.decode(change(z)) - basis.decode(z))).to(x.dtype)
+    return basis.moved(x_wide, change, keeps_zero=keeps_zero).to(x.dtype)
 
 
 def check_basis(basis: object, edit: str) -> None:

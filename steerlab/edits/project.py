@@ -47,4 +47,4 @@ class Remove(Edit):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        return in_coordinates(x, self.basis, torch.zeros_like)
+        return in_coordinates(x, self.basis, torch.zeros_like, keeps_zero=True)

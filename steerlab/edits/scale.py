@@ -35,4 +35,4 @@ class Scale(Edit):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        return in_coordinates(x, self.basis, lambda z: z * self.factor)
+        return in_coordinates(x, self.basis, lambda z: z * self.factor, keeps_zero=True)

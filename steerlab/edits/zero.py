@@ -28,4 +28,4 @@ class Zero(Edit):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return zeros ``[..., dim]``, or `x` without the basis' part."""
-        return in_coordinates(x, self.basis, torch.zeros_like)
+        return in_coordinates(x, self.basis, torch.zeros_like, keeps_zero=True)
