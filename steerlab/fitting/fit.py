@@ -1,0 +1,215 @@
+"""Train a sparse dictionary: centre, fit with Adam, revive dead atoms, fold, and keep what it has learnt."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.nn.functional import normalize
+from tqdm.auto import tqdm
+
+from steerlab.bases.dictionary import Dictionary
+from steerlab.bases.facts import Facts
+from steerlab.errors import SteerlabError, listing, nearest
+from steerlab.fitting.kinds import KINDS, Kind, Weights
+from steerlab.fitting.rows import Rows, Source
+from steerlab.fitting.settings import Fitting
+from steerlab.fitting.state import State, begun, request, resume, save
+
+_SAVE_EVERY = 100  # steps between two states on disk
+_CHECKED = 16  # batches that the threshold is estimated on
+_SHOW_EVERY = 20
+
+
+def fit_dictionary(
+    batches: Source,
+    atoms: int,
+    *,
+    kind: str = "topk",
+    settings: Fitting | None = None,
+    folder: str | Path | None = None,
+) -> Dictionary:
+    """Train a dictionary on activations.
+
+    Minimised is the mean square of ``x - (z D + b)``, after rows are centred and scaled (which is folded away
+    at the end), for ``aligned`` minus ``align`` times the mean cosine of paired codes; see
+    `steerlab.fitting.kinds.alignment`. The paper of that kind trains on embeddings as they are:
+    ``Fitting(centre=False)``.
+
+    Parameters
+    ----------
+    batches : Tensor, iterable or callable
+        Activations ``[..., dim]``: one tensor, a list of batches, or a function that starts the batches anew,
+        such as ``lambda: (acts[site] for acts in model.stream(texts, at=site))``. For ``aligned``, tuples of
+        two tensors ``[pair, dim]``, or ``[..., 2, dim]``.
+    atoms : int
+        How many atoms.
+    kind : str
+        ``"topk"`` (arXiv 2406.04093), ``"batch-topk"`` (arXiv 2412.06410), ``"block"`` (the strongest blocks
+        of atoms, signed; our own definition), ``"aligned"`` (pairs of two modalities, arXiv 2602.06218).
+    settings : Fitting, optional
+        Sparsity, steps, rate and the rest.
+    folder : path, optional
+        Keeps the state of the training. The same call goes on from there, and ends with the dictionary that
+        an uninterrupted training ends with; of a stream, the batches that were used are read again.
+
+    Returns
+    -------
+    Dictionary
+        On raw activations. Its codes have the scale of the activations where atoms have length 1.
+
+    Examples
+    --------
+    >>> rows = torch.randn(4096, 8, generator=torch.Generator().manual_seed(0))
+    >>> fit_dictionary(rows, 16, settings=Fitting(k=2, steps=20, batch=256))
+    Dictionary(16 atoms × 8, Linear)
+    """
+    settings = settings or Fitting()
+    _check(kind, atoms, settings)
+    chosen = KINDS[kind]
+    rows = Rows(batches, chosen.paired, settings.batch, settings.seed)
+    mean, scale = _scale(rows.first(), settings)
+    job = Job(chosen, settings, rows, mean, scale)
+    state = begun(_first_weights(job, atoms))
+    place = None if folder is None else Path(folder)
+    asked = request(settings, kind=kind, atoms=atoms, dim=len(mean), scale=scale)
+    if place is not None:
+        state = resume(state, place, asked)
+    _train(job, state, lambda: None if place is None else save(state, place, asked))
+    weights = {name: weight.detach() for name, weight in state.weights.items()}
+    bias = mean + scale * weights["bias"]
+    return Dictionary(
+        decoder=weights["decoder"],
+        encoder=chosen.encoder(weights, scale, settings, itertools.islice(job.batches(), _CHECKED)),
+        bias=bias,
+        pre_bias=bias,
+        facts=Facts(source=f"steerlab.fit_dictionary: {chosen.source}"),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained on what.
+
+    Parameters
+    ----------
+    kind, settings, rows
+        What was asked for.
+    mean : Tensor
+        Taken off the rows, ``[dim]``.
+    scale : float
+        What they are then divided by.
+    """
+
+    kind: Kind
+    settings: Fitting
+    rows: Rows
+    mean: torch.Tensor
+    scale: float
+
+    def batches(self) -> Iterator[torch.Tensor]:
+        """Centred and scaled batches without end."""
+        return ((batch - self.mean) / self.scale for batch in self.rows.batches())
+
+
+def _check(kind: str, atoms: int, settings: Fitting) -> None:
+    if kind not in KINDS:
+        raise SteerlabError(f"kind={kind!r}{nearest(kind, KINDS)} (known: {listing(KINDS)})")
+    size = settings.block if kind == "block" else 1
+    if isinstance(atoms, bool) or not isinstance(atoms, int) or atoms < 1 or atoms % size:
+        raise SteerlabError(f"atoms={atoms!r}: give a whole number, a multiple of {size}")
+    if kind != "aligned" and settings.k * size > atoms:
+        raise SteerlabError(f"k={settings.k}: a row cannot have more codes than the {atoms} atoms allow")
+    if kind != "aligned" and settings.align:
+        raise SteerlabError(f"align={settings.align} is for kind='aligned', not {kind!r}")
+
+
+def _scale(rows: torch.Tensor, settings: Fitting) -> tuple[torch.Tensor, float]:
+    """The mean row ``[dim]`` and the root of the mean square a dimension; zeros and 1 where not wanted."""
+    dim = rows.shape[-1]
+    mean = rows.new_zeros(dim, dtype=torch.float32)
+    if settings.centre:
+        mean = rows.reshape(-1, dim).mean(0, dtype=torch.float64).float()
+    if not settings.scale:
+        return mean, 1.0
+    square = sum(float((some.float() - mean).double().square().sum()) for some in rows.split(65536))
+    if square == 0:
+        raise SteerlabError("all activations are equal: there is nothing to explain")
+    return mean, math.sqrt(square / rows.numel())
+
+
+def _first_weights(job: Job, atoms: int) -> Weights:
+    """Random unit atoms, and encoders that look along them."""
+    generator = torch.Generator().manual_seed(job.settings.seed)
+    dim = len(job.mean)
+    decoder = normalize(torch.randn(atoms, dim, generator=generator))
+    first = {
+        "decoder": decoder,
+        "bias": torch.zeros(dim),
+        "encoder": decoder.T.contiguous(),
+        "encoder_bias": torch.zeros(atoms),
+    }
+    return {name: first[name].clone().to(job.mean.device) for name in job.kind.weights}
+
+
+def _train(job: Job, state: State, keep: Callable[[], None]) -> None:
+    """Make the steps that are left, in place."""
+    settings = job.settings
+    left = itertools.islice(job.batches(), state.done, settings.steps)
+    bar = tqdm(left, desc="fitting", total=settings.steps, initial=state.done, disable=None)
+    for batch in bar:
+        step = state.done
+        seen = job.kind.run(state.weights, batch, settings)
+        seen.loss.backward()
+        if settings.unit_norm:
+            _off_length(state.weights["decoder"])
+        state.step(settings.rate(step))
+        with torch.no_grad():
+            if settings.unit_norm:
+                state.weights["decoder"].copy_(normalize(state.weights["decoder"]))
+            state.fired |= seen.fired
+            if settings.revives(step):
+                _revive(state, seen.missed, torch.Generator().manual_seed(settings.seed + step + 1))
+        state.done = step + 1
+        if step % _SHOW_EVERY == 0:
+            unexplained = float(seen.missed.square().mean())
+            bar.set_postfix(unexplained=f"{unexplained:.3f}", refresh=False)
+        if state.done % _SAVE_EVERY == 0 or state.done == settings.steps:
+            keep()
+
+
+def _off_length(decoder: torch.Tensor) -> None:
+    """Leave of the gradient what turns the atoms; what would only make them longer is taken back anyway."""
+    decoder.grad -= (decoder.grad * decoder.detach()).sum(-1, keepdim=True) * decoder.detach()
+
+
+def _revive(state: State, missed: torch.Tensor, generator: torch.Generator) -> None:
+    """Point atoms that never fired at rows that are explained badly, drawn by their squared error.
+
+    In the manner of Bricken et al. 2023 ("Towards Monosemanticity"); how strong the new encoders are is our
+    own choice: as strong as those of the atoms that fire.
+    """
+    dead = (~state.fired).nonzero()[:, 0]
+    state.fired.zero_()
+    if not len(dead) or len(dead) == len(state.first["decoder"]):
+        return
+    alive = torch.ones(len(state.first["decoder"]), dtype=torch.bool, device=dead.device)
+    alive[dead] = False
+    odds = missed.square().sum(-1).double().cpu() + 1e-12
+    drawn = odds.multinomial(len(dead), replacement=len(dead) > len(odds), generator=generator)
+    fresh = normalize(missed[drawn.to(missed.device)])
+    weights = state.weights
+    weights["decoder"][dead] = fresh * weights["decoder"][alive].norm(dim=-1).mean()
+    if "encoder" in weights:
+        weights["encoder"][:, dead] = fresh.T * weights["encoder"][:, alive].norm(dim=0).mean()
+        weights["encoder_bias"][dead] = 0.0
+    for moments in (state.first, state.second):
+        for name, value in moments.items():
+            if name == "encoder":
+                value[:, dead] = 0.0
+            elif name != "bias":
+                value[dead] = 0.0

@@ -1,0 +1,69 @@
+"""How a dictionary is trained: one frozen value, checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from steerlab.errors import SteerlabError
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Settings of a training.
+
+    Parameters
+    ----------
+    k : int
+        Codes a row: atoms (``topk``), atoms on average over a batch (``batch-topk``), blocks (``block``),
+        steps of matching pursuit (``aligned``).
+    steps, batch : int
+        Steps of Adam, and rows (pairs, for ``aligned``) in each of them.
+    lr : float
+        Peak rate; it rises over the first twentieth of the steps and falls to zero over the last half.
+    seed : int
+        Decides the first weights, the order of the rows, and what dead atoms become.
+    revive : int
+        Every so many steps, atoms that never fired since the last time start anew from rows that are
+        explained badly; not in the last third of the training. 0 leaves dead atoms dead.
+    block : int
+        Atoms in a block, for ``block``.
+    align : float
+        Weight of the alignment of paired codes, for ``aligned``.
+    unit_norm : bool
+        Whether atoms keep length 1.
+    centre, scale : bool
+        Whether the mean row is taken off, and rows are brought to a mean square of 1 a dimension, while
+        training. Both are folded into the dictionary afterwards, which takes and gives raw activations.
+    """
+
+    k: int = 32
+    steps: int = 2000
+    batch: int = 1024
+    lr: float = 1e-3
+    seed: int = 0
+    revive: int = 100
+    block: int = 4
+    align: float = 0.0
+    unit_norm: bool = True
+    centre: bool = True
+    scale: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (("k", 1), ("steps", 1), ("batch", 1), ("revive", 0), ("block", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise SteerlabError(f"Fitting: {name}={value!r} is not a whole number of {least} or more")
+        for name in ("lr", "align"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
+                raise SteerlabError(f"Fitting: {name}={value!r} is not a number of 0 or more")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rise = min(1.0, (step + 1) / max(1.0, 0.05 * self.steps))
+        fall = min(1.0, 2 * (1 - step / self.steps))
+        return self.lr * rise * fall
+
+    def revives(self, step: int) -> bool:
+        """Whether dead atoms start anew after a step."""
+        return bool(self.revive) and (step + 1) % self.revive == 0 and step + 1 <= self.steps * 2 / 3
