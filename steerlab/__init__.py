@@ -10,16 +10,19 @@ __version__ = "0.1.0"
 # Names are imported on first use, so that `import steerlab` costs next to nothing.
 _HOMES = {
     "steerlab.activations": ("Activations",),
-    "steerlab.bases": ("PCA", "Basis", "Direction", "Subspace"),
+    "steerlab.bases": (
+        *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Pursuit", "Subspace"),
+    ),
     "steerlab.comparing": ("Comparison",),
     "steerlab.edits": (
         *("Add", "Chain", "Clamp", "Edit", "Fn", "Mask", "Mean"),
-        *("Project", "RandomControl", "Remove", "Replace", "Scale", "Zero"),
+        *("Listen", "Project", "RandomControl", "Remove", "Replace", "Scale", "Swap", "Zero", "across"),
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
     "steerlab.generating": ("Generated",),
     "steerlab.loading": ("load",),
     "steerlab.model": ("Model",),
+    "steerlab.opening": ("load_dictionary",),
     "steerlab.scope": ("Scope",),
     "steerlab.sites": ("Site",),
     "steerlab.prompt_attention": ("PromptMaps", "prompt_maps"),
@@ -38,15 +41,20 @@ __all__ = [
     "Chain",
     "Clamp",
     "Comparison",
+    "Dictionary",
     "Direction",
     "Edit",
+    "Facts",
+    "Fista",
     "Fn",
     "Generated",
+    "Listen",
     "Mask",
     "Mean",
     "Model",
     "Project",
     "PromptMaps",
+    "Pursuit",
     "Ramp",
     "RandomControl",
     "Remove",
@@ -57,11 +65,14 @@ __all__ = [
     "SteerlabError",
     "SteerlabWarning",
     "Subspace",
+    "Swap",
     "TokenMap",
     "Zero",
+    "across",
     "families",
     "figures",
     "load",
+    "load_dictionary",
     "metrics",
     "prompt_maps",
     "wrap",
@@ -70,7 +81,7 @@ __all__ = [
 if TYPE_CHECKING:
     from steerlab import families, figures, metrics
     from steerlab.activations import Activations
-    from steerlab.bases import PCA, Basis, Direction, Subspace
+    from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
     from steerlab.comparing import Comparison
     from steerlab.edits import (
         Add,
@@ -78,6 +89,7 @@ if TYPE_CHECKING:
         Clamp,
         Edit,
         Fn,
+        Listen,
         Mask,
         Mean,
         Project,
@@ -85,12 +97,15 @@ if TYPE_CHECKING:
         Remove,
         Replace,
         Scale,
+        Swap,
         Zero,
+        across,
     )
     from steerlab.errors import SteerlabError, SteerlabWarning
     from steerlab.generating import Generated
     from steerlab.loading import load
     from steerlab.model import Model
+    from steerlab.opening import load_dictionary
     from steerlab.prompt_attention import PromptMaps, prompt_maps
     from steerlab.scope import Scope
     from steerlab.sites import Site

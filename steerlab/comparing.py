@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -119,13 +120,18 @@ def sweep(
 
 def controlled(intervention: Intervention, seed: int) -> dict:
     """The same intervention with every edit replaced by a random one of equal size."""
+    edits = listed(intervention)
+    if any((e.edit if isinstance(e, Scoped) else e).changes_nothing for each in edits.values() for e in each):
+        edits = copy.deepcopy(edits)  # what a transcoder hears on these rows is not what it hears on others
 
     def control(edit: Edit | Scoped) -> Edit | Scoped:
+        if (edit.edit if isinstance(edit, Scoped) else edit).changes_nothing:
+            return edit
         if isinstance(edit, Scoped):
             return Scoped(RandomControl(edit.edit, seed), edit.scope)
         return RandomControl(edit, seed)
 
-    return {at: [control(edit) for edit in edits] for at, edits in listed(intervention).items()}
+    return {at: [control(edit) for edit in each] for at, each in edits.items()}
 
 
 def can_be_controlled(intervention: Intervention) -> bool:

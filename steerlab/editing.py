@@ -117,7 +117,7 @@ class Editing:
         return {site.stream for _, (site, _, _) in self._work}
 
     def _tap(self, arm: Arm, site: Site, point: Point, edit: Scoped) -> taps.Tap:
-        entry = Entry(site, repr(edit), on_purpose=edit.scope.strength == 0)
+        entry = Entry(site, repr(edit), on_purpose=edit.scope.strength == 0 or edit.edit.changes_nothing)
         self.receipt.entries.append(entry)
         return taps.Tap(point, change=change_at(site, point, edit, arm.rows, entry, self._clock))
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from steerlab.edits import Edit, Scoped
-from steerlab.errors import SteerlabError
+from steerlab.edits.base import bases_of
+from steerlab.errors import SteerlabError, SteerlabWarning
 from steerlab.points import Point, Points
 from steerlab.scope import Scope
 from steerlab.sites import Site
@@ -56,7 +58,20 @@ def _checked(site: Site, point: Point, edit: Change) -> Scoped:
         where = " or ".join(str(Site(site.place, stream, site.heads)) for stream in streams)
         raise SteerlabError(f"{site}: {edit.edit!r} edits {' or '.join(streams)}; put it at {where}")
     _refuse_compiled(site, point)
+    _warn_elsewhere(site, edit.edit)
     return edit
+
+
+def _warn_elsewhere(site: Site, edit: Edit) -> None:
+    """Say that codes mean nothing away from the site where a dictionary was trained."""
+    for basis in bases_of(edit):
+        if basis.site is not None and not basis.site.same_as(site):
+            warnings.warn(
+                f"{site}: {basis!r} was trained at {basis.site}, where its codes have their meaning; "
+                "steerlab.check_site measures how well it fits a site",
+                SteerlabWarning,
+                stacklevel=2,
+            )
 
 
 def _refuse_compiled(site: Site, point: Point) -> None:

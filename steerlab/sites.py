@@ -97,6 +97,16 @@ class Site(NamedTuple):
         stream_fits = self.stream == "*" or self.stream == other.stream
         return stream_fits and _fits(_segments(self.place), _segments(other.place))
 
+    def same_as(self, other: Site) -> bool:
+        """Whether both name one activation: the input of a block is the output of the one before it."""
+        return self._resid().matches(other._resid()) or other._resid().matches(self._resid())
+
+    def _resid(self) -> Site:
+        *before, last = _segments(self.place) or [""]
+        if self.stream == "resid_pre" and last.isdigit() and int(last) and "blocks" in before:
+            return Site(".".join([*before, str(int(last) - 1)]), "resid")
+        return self.whole
+
     def select(self, count: int) -> int | list[int] | None:
         """Heads chosen among `count`: a number, a list of numbers, or None for all."""
         if self.heads in ("", "*"):

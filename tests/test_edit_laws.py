@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 import steerlab as sl
+from steerlab.bases import Linear, TopK
 from steerlab.edits import EDITS
 
 DIM = 6
@@ -22,12 +25,17 @@ BASES = {
     "Direction": sl.Direction(random(DIM, seed=3)),
     "PCA": sl.PCA(random(50, DIM, seed=4) * torch.arange(1.0, DIM + 1) + 3, rank=3),
 }
+SAE = sl.Dictionary(
+    decoder=random(9, DIM, seed=5), encoder=Linear(random(DIM, 9, seed=6), random(9), TopK(4))
+)
+TRANSCODER = dataclasses.replace(SAE, facts=sl.Facts(reads="blocks.1.resid_mid", site="blocks.1.mlp"))
 # edit: examples of it; all act on [2, 3, 6], masks on [2, 1, 3, 6] of scores
 EXAMPLES = {
     "Add": [sl.Add(random(DIM), 2.0), sl.Add(random(2, 1, DIM))],
     "Chain": [sl.Chain([sl.Scale(2.0), sl.Zero(SUBSPACE)])],
     "Clamp": [sl.Clamp(-0.5, 0.5), sl.Clamp(low=-9.0, high=9.0), sl.Clamp(high=0.1, basis=SUBSPACE)],
     "Fn": [sl.Fn(torch.relu_), sl.Fn(lambda x: x), sl.Fn(lambda x: x.mul_(2))],
+    "Listen": [sl.Listen(TRANSCODER.live())],
     "Mask": [sl.Mask(torch.eye(3, DIM, dtype=torch.bool)), sl.Mask(torch.ones(3, DIM, dtype=torch.bool))],
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
     "Project": [sl.Project(SUBSPACE)],
@@ -35,7 +43,8 @@ EXAMPLES = {
     "Remove": [sl.Remove(SUBSPACE)],
     "Replace": [sl.Replace(random(DIM)), sl.Replace(random(2, 3, DIM)), sl.Replace(random(DIM), SUBSPACE)],
     "Scale": [sl.Scale(1.0), sl.Scale(-2.0), sl.Scale(0.5, SUBSPACE)],
-    "Zero": [sl.Zero(), sl.Zero(SUBSPACE)],
+    "Swap": [sl.Swap([1, 0]), sl.Swap([1, 1], SUBSPACE), sl.Swap([1, 0], SAE.only([3]))],
+    "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }
 EVERY = [
     pytest.param(edit, id=f"{name} {i}") for name, edits in EXAMPLES.items() for i, edit in enumerate(edits)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 
 from steerlab.errors import SteerlabError
+from steerlab.sites import Site
 
 
 class Basis(ABC):
@@ -34,6 +35,11 @@ class Basis(ABC):
     @abstractmethod
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Activations ``[..., dim]`` of coordinates ``[..., atom]``."""
+
+    @property
+    def site(self) -> Site | None:
+        """Where the coordinates were learnt, if that is known."""
+        return None
 
     def moved(
         self,

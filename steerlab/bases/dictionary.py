@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,8 +13,10 @@ import torch
 from steerlab.bases.base import Basis
 from steerlab.bases.encoders import Encoder
 from steerlab.bases.facts import Facts, Stats
+from steerlab.bases.hearing import Heard, refused
 from steerlab.bases.linear import Subspace, finite
 from steerlab.bases.norms import Norm, Same
+from steerlab.bases.numbers import atom_numbers
 from steerlab.errors import SteerlabError
 from steerlab.numerics.codes import decode_entries, decode_sparse
 from steerlab.sites import Site
@@ -45,6 +48,8 @@ class Dictionary(Basis):
         What its codes do on reference data; see `measured`.
     keeps_error : bool
         Whether an edit keeps what the dictionary does not explain; see `dropping_error`.
+    heard : Heard, optional
+        What a transcoder has read in this run; see `live`.
     """
 
     decoder: torch.Tensor
@@ -56,6 +61,7 @@ class Dictionary(Basis):
     facts: Facts = Facts()
     stats: Stats | None = None
     keeps_error: bool = True
+    heard: Heard | None = None
     _copies: dict = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,8 +99,11 @@ class Dictionary(Basis):
 
     @property
     def site(self) -> Site | None:
-        """Where it was trained, if its file says so."""
-        return None if self.facts.site is None else Site.parse(self.facts.site)
+        """Where it was trained, if its file says so in words that name a site; `facts.site` as written."""
+        try:
+            return None if self.facts.site is None else Site.parse(self.facts.site)
+        except SteerlabError:
+            return None
 
     @property
     def is_transcoder(self) -> bool:
@@ -138,9 +147,8 @@ class Dictionary(Basis):
         keeps_zero: bool = False,
     ) -> torch.Tensor:
         """``x`` after `change` of its codes; see `steerlab.bases.Basis.moved`."""
-        self.refuse_transcoder()
-        near, flat = self.near(x), self.flattened(x)
-        inner, measured = near.inner(flat)
+        near, flat = self.near(x), self.written(x)
+        inner, measured = near.inner(self.source(x))
         entries = near.encoder.entries(inner, near.decoder) if keeps_zero else None
         if entries is not None:
             values, index = entries
@@ -152,7 +160,7 @@ class Dictionary(Basis):
                 after = near.encoder.settled(codes, after)
             step = decode_sparse(after - codes, near.decoder)
         step = near.norm.undo_step(step, measured)
-        start = flat if self.keeps_error else self.reconstruct(flat)
+        start = flat if self.keeps_error else self.reconstruct(self.source(x))
         return (start + step).reshape(x.shape)
 
     def dropping_error(self) -> Dictionary:
@@ -208,21 +216,7 @@ class Dictionary(Basis):
 
     def numbers(self, atoms: int | Sequence[int] | torch.Tensor) -> torch.Tensor:
         """Atom numbers as ``[m]``, checked."""
-        mask = isinstance(atoms, torch.Tensor) and atoms.dtype == torch.bool
-        if mask and atoms.shape != (len(self),):
-            raise SteerlabError(f"a mask of atoms is [{len(self)}], not {list(atoms.shape)}")
-        index = atoms.nonzero()[:, 0] if mask else torch.as_tensor(atoms).reshape(-1)
-        if index.is_floating_point() or not len(index):
-            raise SteerlabError(f"atoms={atoms!r}: give one number or some, or a mask [{len(self)}]")
-        bad = index[(index < -len(self)) | (index >= len(self))]
-        if len(bad):
-            raise SteerlabError(
-                f"atom {int(bad[0])}: this dictionary has {len(self)} atoms (0 to {len(self) - 1})"
-            )
-        index = index.long() % len(self)
-        if len(index.unique()) != len(index):
-            raise SteerlabError(f"atoms={atoms!r}: an atom is named twice")
-        return index
+        return atom_numbers(atoms, len(self))
 
     def inner(self, flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """What the encoder sees, and what the norm measured."""
@@ -257,13 +251,27 @@ class Dictionary(Basis):
             )
         return self._copies[key]
 
-    def refuse_transcoder(self) -> None:
-        """Refuse an edit at one site of what reads another."""
-        if self.is_transcoder:
-            raise SteerlabError(
-                f"this is a transcoder: it reads {self.facts.reads or 'one site'} and writes "
-                f"{self.facts.site or 'another'}; put its edits into a model with sae.across(edit)"
-            )
+    def written(self, x: torch.Tensor) -> torch.Tensor:
+        """What an edit adds its step to: ``[..., dim]``, also from ``[..., head, dim]``."""
+        return x if self.is_transcoder else self.flattened(x)
+
+    def source(self, x: torch.Tensor) -> torch.Tensor:
+        """What codes are computed from when `x` is edited: `x` itself, or what a transcoder heard."""
+        if not self.is_transcoder:
+            return self.flattened(x)
+        if self.heard is None:
+            raise refused(self.facts)
+        return self.flattened(self.heard.beside(x, self.facts))
+
+    def live(self) -> Dictionary:
+        """The same transcoder with a memory for what it reads in a run; see `steerlab.across`."""
+        return dataclasses.replace(self, heard=Heard())
+
+    def __deepcopy__(self, memo: dict) -> Dictionary:
+        """Weights are shared, and what was heard is not."""
+        return (
+            self if self.heard is None else dataclasses.replace(self, heard=copy.deepcopy(self.heard, memo))
+        )
 
     def __getstate__(self) -> dict:
         return vars(self) | {"_copies": {}}

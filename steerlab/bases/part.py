@@ -9,6 +9,7 @@ import torch
 from steerlab.bases.base import Basis
 from steerlab.bases.dictionary import Dictionary
 from steerlab.numerics.codes import decode_entries, decode_sparse
+from steerlab.sites import Site
 
 FEW = 512  # up to so many atoms are picked one by one; beyond, all codes are computed and masked
 
@@ -38,7 +39,7 @@ class Part(Basis):
         return self.dictionary.dim
 
     @property
-    def site(self) -> object:
+    def site(self) -> Site | None:
         """Where the dictionary was trained, if known."""
         return self.dictionary.site
 
@@ -74,9 +75,8 @@ class Part(Basis):
     ) -> torch.Tensor:
         """``x`` after `change` of these codes; see `steerlab.bases.Basis.moved`."""
         whole = self.dictionary
-        whole.refuse_transcoder()
-        near, flat = whole.near(x), whole.flattened(x)
-        inner, measured = near.inner(flat)
+        near, flat = whole.near(x), whole.written(x)
+        inner, measured = near.inner(whole.source(x))
         entries = None
         if keeps_zero and len(self.index) > FEW:
             entries = near.encoder.entries(inner, near.decoder)
@@ -95,7 +95,7 @@ class Part(Basis):
             codes = self._codes(near, inner)
             step = decode_sparse(change(codes) - codes, self._parts(near)[1])
         step = near.norm.undo_step(step, measured)
-        start = flat if whole.keeps_error else whole.reconstruct(flat)
+        start = flat if whole.keeps_error else whole.reconstruct(whole.source(x))
         return (start + step).reshape(x.shape)
 
     def stored(self) -> tuple[str, dict]:

@@ -6,11 +6,13 @@ from steerlab.edits.chain import Chain
 from steerlab.edits.clamp import Clamp
 from steerlab.edits.control import RandomControl
 from steerlab.edits.fn import Fn
+from steerlab.edits.listen import Listen, across
 from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
 from steerlab.edits.project import Project, Remove
 from steerlab.edits.replace import Replace
 from steerlab.edits.scale import Scale
+from steerlab.edits.swap import Swap
 from steerlab.edits.zero import Zero
 
 __all__ = [
@@ -20,6 +22,7 @@ __all__ = [
     "Clamp",
     "Edit",
     "Fn",
+    "Listen",
     "Mask",
     "Mean",
     "Project",
@@ -28,5 +31,7 @@ __all__ = [
     "Replace",
     "Scale",
     "Scoped",
+    "Swap",
     "Zero",
+    "across",
 ]

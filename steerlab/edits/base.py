@@ -27,9 +27,12 @@ class Edit(ABC):
     ----------
     streams : tuple of str
         The streams where the edit makes sense; empty for everywhere.
+    changes_nothing : bool
+        Whether the edit leaves the activation as it is, on purpose.
     """
 
     streams: ClassVar[tuple[str, ...]] = ()
+    changes_nothing: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         EDITS.add(cls.__name__, cls, replace=True)  # a notebook cell that defines one is run twice
@@ -71,6 +74,19 @@ def narrowed(scope: Scope, choices: dict[str, Any]) -> Scope:
         if name not in known:
             raise SteerlabError(f"a scope has no {name!r}{nearest(name, known)} (known: {listing(known)})")
     return dataclasses.replace(scope, **choices)
+
+
+def bases_of(edit: Edit) -> list[Basis]:
+    """The bases in whose coordinates an edit works, those of its parts included."""
+    found = []
+    for field in dataclasses.fields(edit) if dataclasses.is_dataclass(edit) else ():
+        value = getattr(edit, field.name)
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(one, Edit):
+                found += bases_of(one)
+            elif isinstance(one, Basis):
+                found.append(one)
+    return found
 
 
 def wide(x: torch.Tensor) -> torch.Tensor:

@@ -21,11 +21,14 @@ class Clamp(Edit):
         Bounds; equal bounds set a coordinate to a value.
     basis : Basis, optional
         Coordinates to clamp; without one the activation itself.
+    active : bool
+        Leave coordinates that are 0 as they are: only atoms that are active are clamped.
     """
 
     low: float | None = None
     high: float | None = None
     basis: Basis | None = None
+    active: bool = False
 
     def __post_init__(self) -> None:
         if self.low is None and self.high is None:
@@ -37,4 +40,8 @@ class Clamp(Edit):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        return in_coordinates(x, self.basis, lambda z: z.clamp(self.low, self.high))
+        if not self.active:
+            return in_coordinates(x, self.basis, lambda z: z.clamp(self.low, self.high))
+        return in_coordinates(
+            x, self.basis, lambda z: torch.where(z != 0, z.clamp(self.low, self.high), z), keeps_zero=True
+        )
