@@ -71,10 +71,11 @@ def test_pursuit_divides_by_the_squared_length_of_atoms_that_are_not_unit():
 
 
 def test_nonnegative_pursuit_never_goes_below_zero_and_stops_at_its_tolerance():
-    few, x = unit(random(12, 16)), random(10, 16, seed=2)
-    assert bool((matching_pursuit(x, few, 60, nonnegative=True) >= 0).all())
-    assert bool((matching_pursuit(x, few, 60) < 0).any())
-    atoms = unit(random(64, 16))
+    atoms, x = unit(random(64, 16)), random(10, 16, seed=2)
+    assert bool((matching_pursuit(x, atoms, 60, nonnegative=True) >= 0).all())
+    away = -2 * atoms[:1]  # the only atom points the other way
+    assert matching_pursuit(away, atoms[:1], 1)[0, 0] == pytest.approx(-2)
+    assert matching_pursuit(away, atoms[:1], 1, nonnegative=True)[0, 0] == 0
     early = matching_pursuit(x, atoms, 60, tolerance=1.0)
     left = (x - early @ atoms).norm(dim=-1)
     assert bool((left <= 1).all()) and float(left.mean()) > 0.5

@@ -29,8 +29,6 @@ def test_a_flipped_copy_is_stable_only_without_signs():
     assert match_atoms(atoms, -atoms, signed=False).mean == pytest.approx(1, abs=1e-12)
     signed = stability(atoms, -atoms)
     assert signed.score == pytest.approx(signed.baseline, abs=0.06)  # no better than random atoms
-    kept = (unit := planted.unit_rows(atoms - atoms.mean(0))) @ -unit.T
-    torch.testing.assert_close(kept.diagonal(), -torch.ones(64, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
