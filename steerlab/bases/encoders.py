@@ -105,8 +105,7 @@ class Linear(Encoder):
         codes = torch.zeros_like(flat_own)
         rows = (flat_own > 0).any(dim=-1).nonzero()[:, 0]
         if len(rows):
-            some = self.rule.at(self.pre(flat[rows]), flat_own[rows], atoms)
-            codes = codes.index_copy(0, rows, some)
+            codes = codes.index_copy(0, rows, self.rule.at(self.pre(flat[rows]), atoms))
         return codes.reshape(own.shape)
 
     def part(self, atoms: torch.Tensor) -> Encoder:

@@ -103,8 +103,9 @@ class TopK(Rule):
         k = min(self.k, pre.shape[-1])
         return sparse.top_k_entries(pre, k, relu=self.relu, absolute=self.absolute, rank_by=self.rank_by)
 
-    def at(self, pre: torch.Tensor, own: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-        """Codes ``[..., m]`` of atoms with pre-activations `own`: positive and among the k strongest."""
+    def at(self, pre: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+        """Codes ``[..., m]`` of some atoms: those positive and among the k strongest of their row."""
+        own = pre[..., atoms]  # of the same product as its rivals: two products differ in the last bit
         strength, rival = own, pre
         if self.rank_by is not None:
             strength, rival = own * self.rank_by[atoms], pre * self.rank_by
