@@ -77,7 +77,8 @@ def resume(state: State, folder: Path, asked: dict[str, object]) -> State:
     try:
         with safe_open(path, framework="pt", device=str(state.fired.device)) as file:
             kept = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            # cloned, because sums round by where a tensor lies in memory, and fresh ones lie aligned
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
     except (SafetensorError, TypeError, KeyError, ValueError) as fault:
         raise SteerlabError(
             f"{path} is no training to go on from ({fault}); delete it to begin anew"
