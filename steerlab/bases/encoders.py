@@ -98,14 +98,14 @@ class Linear(Encoder):
         """Codes ``[..., m]``; rows in which none of these atoms is positive need no rivals."""
         if self.is_local:
             return self.part(atoms)(x, decoder)
-        if not (isinstance(self.rule, TopK) and self.rule.counts_rivals):
+        if not (isinstance(self.rule, TopK) and self.rule.needs_positive):
             return self.rule(self.pre(x))[..., atoms]
         own = x @ self.weight[:, atoms] + self.bias[atoms]
         flat, flat_own = x.reshape(-1, x.shape[-1]), own.reshape(-1, len(atoms))
         codes = torch.zeros_like(flat_own)
         rows = (flat_own > 0).any(dim=-1).nonzero()[:, 0]
         if len(rows):
-            codes = codes.index_copy(0, rows, self.rule.at(self.pre(flat[rows]), atoms))
+            codes = codes.index_copy(0, rows, self.rule(self.pre(flat[rows]))[..., atoms])
         return codes.reshape(own.shape)
 
     def part(self, atoms: torch.Tensor) -> Encoder:

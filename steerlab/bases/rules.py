@@ -90,8 +90,8 @@ class TopK(Rule):
     rank_by: torch.Tensor | None = None
 
     @property
-    def counts_rivals(self) -> bool:
-        """Whether an atom's code is 0 or settled by how many others are stronger."""
+    def needs_positive(self) -> bool:
+        """Whether only atoms with a positive pre-activation can have a code."""
         return self.relu and not self.absolute
 
     def __call__(self, pre: torch.Tensor) -> torch.Tensor:
@@ -102,15 +102,6 @@ class TopK(Rule):
         """Values and indices ``[..., k]``."""
         k = min(self.k, pre.shape[-1])
         return sparse.top_k_entries(pre, k, relu=self.relu, absolute=self.absolute, rank_by=self.rank_by)
-
-    def at(self, pre: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
-        """Codes ``[..., m]`` of some atoms: those positive and among the k strongest of their row."""
-        own = pre[..., atoms]  # of the same product as its rivals: two products differ in the last bit
-        strength, rival = own, pre
-        if self.rank_by is not None:
-            strength, rival = own * self.rank_by[atoms], pre * self.rank_by
-        stronger = torch.stack([(rival > one[..., None]).sum(dim=-1) for one in strength.unbind(-1)], dim=-1)
-        return torch.where(stronger < self.k, own, 0).relu()
 
 
 @dataclass(frozen=True, eq=False)
