@@ -1,6 +1,50 @@
 """File formats of trained dictionaries, one file each; importing this registers them."""
 
-from steerlab.bases.formats import own
+from steerlab.bases.formats import (
+    blocks,
+    crosscoder,
+    dictionary_learning,
+    gemma_scope,
+    goodfire,
+    llama_scope,
+    llamascopium,
+    openai,
+    overcomplete,
+    own,
+    prisma,
+    qwen_scope,
+    saelens,
+    saeuron,
+    sdxl_unbox,
+    spade,
+    sparsify,
+    transcoders,
+    universal,
+)
 from steerlab.bases.formats.format import FORMATS, Format, read_dictionary, register
 
-__all__ = ["FORMATS", "Format", "own", "read_dictionary", "register"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "blocks",
+    "crosscoder",
+    "dictionary_learning",
+    "gemma_scope",
+    "goodfire",
+    "llama_scope",
+    "llamascopium",
+    "openai",
+    "overcomplete",
+    "own",
+    "prisma",
+    "qwen_scope",
+    "read_dictionary",
+    "register",
+    "saelens",
+    "saeuron",
+    "sdxl_unbox",
+    "spade",
+    "sparsify",
+    "transcoders",
+    "universal",
+]
