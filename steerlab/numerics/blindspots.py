@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from steerlab.numerics.significance import adjusted, permutation_test, welch_test
+from steerlab.numerics.significance import discoveries, permutation_test, welch_test
 
 SUPPRESSED, EXAGGERATED = 0.1, 0.9
 
@@ -41,7 +41,7 @@ class Blindspots:
 
     def significant(self, rate: float = 0.05) -> torch.Tensor:
         """Atoms ``[atom]`` whose difference stands with false discoveries at `rate` (Benjamini-Hochberg)."""
-        return adjusted(self.p) <= rate
+        return discoveries(self.p, rate=rate)
 
 
 def pooled_deviation(generated: torch.Tensor, real: torch.Tensor) -> torch.Tensor:

@@ -40,10 +40,9 @@ def _contained(targets: torch.Tensor, atoms: torch.Tensor, codes: torch.Tensor) 
     nearest = codes @ atoms
     lengths = targets.norm(dim=1)
     score = 1 - (targets - nearest).norm(dim=1) / lengths
-    # the half-angle form keeps small angles exact, where an arc cosine rounds them off
+    # the half-angle form keeps small angles exact, where an arc cosine rounds them off; zero gives pi/2
     a, b = unit(targets), unit(nearest)
     angle = 2 * torch.atan2((a - b).norm(dim=1), (a + b).norm(dim=1))
-    angle = angle.masked_fill(nearest.norm(dim=1) == 0, torch.pi / 2)
     return Containment(score, angle, codes)
 
 

@@ -22,7 +22,7 @@ class ModalityClasses:
 
 @dataclass(frozen=True)
 class EnergyShares:
-    """What part of the energy of live and dead atoms each class holds; the parts of the dead are tiny."""
+    """Part of all energy that each class holds; dead atoms hold next to none."""
 
     first: float
     shared: float

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from steerlab.numerics.significance import adjusted, paired_t_test, sign_test
+from steerlab.numerics.significance import discoveries, paired_t_test, sign_test
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Preference:
 
     def significant(self, rate: float = 0.05) -> torch.Tensor:
         """Features ``[feature]`` that stand by the t test, false discoveries at `rate`."""
-        return adjusted(self.p) <= rate
+        return discoveries(self.p, rate=rate)
 
 
 def pool_codes(codes: torch.Tensor, *, mask: torch.Tensor | None = None, how: str = "max") -> torch.Tensor:

@@ -49,6 +49,14 @@ def test_the_modality_probe_falls_to_chance_on_held_out_samples():
         assert probe_accuracy(probe, a[512:], second=b[512:]) == pytest.approx(expected, abs=within)
 
 
+def test_the_probe_parts_groups_half_way_between_their_means():
+    spread = torch.tensor([[-1.0, 0.0], [1.0, 5.0]])
+    probe = mean_difference_probe(spread + torch.tensor([14.0, 0.0]), spread + torch.tensor([10.0, 0.0]))
+    assert probe[0].tolist() == [4.0, 0.0] and probe[1] == 48.0
+    assert probe_accuracy(probe, torch.tensor([[12.1, 9.0]]), second=torch.tensor([[11.9, 9.0]])) == 1
+    assert probe_accuracy(probe, torch.tensor([[12.1, 0.0]]), second=torch.tensor([[12.1, 0.0]])) == 0.5
+
+
 def test_a_split_dictionary_closes_the_gap_by_losing_everything():
     for cosine, gap in ((0.5, 0.80), (0.8, 0.51)):
         pairs = planted.split(cosine)
@@ -144,6 +152,9 @@ def test_recall_by_hand():
     assert recall(first, second, k=1) == pytest.approx(1 / 3)
     assert recall(first, second, k=2) == 1
     assert recall(first, first) == 1
+    # both rows find their partners, but the second column is nearer to the first row
+    rows, columns = torch.tensor([[1.0, 0.0], [0.8, 0.6]]), torch.tensor([[1.0, 0.0], [1.0, 0.1]])
+    assert recall(rows, columns) == 0.75
     # without any structure the partner is found by chance alone
     g = planted.generator(3)
     chance = recall(planted.randn(2560, 8, g=g), planted.randn(2560, 8, g=g), k=5, batch=64)

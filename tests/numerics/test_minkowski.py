@@ -27,6 +27,7 @@ def prototype_codes():
 
 def test_the_whole_way_sets_the_group_and_leaves_the_others_bit_for_bit(simplices):
     codes, _ = simplices
+    before = codes.clone()
     moved = codes_toward_prototype(codes, prototype_codes(), group=GROUP)
     assert torch.equal(moved[:, GROUP], prototype_codes().expand(20, 4))
     others = [0, 1, 2, 3, 8, 9, 10, 11]
@@ -34,6 +35,7 @@ def test_the_whole_way_sets_the_group_and_leaves_the_others_bit_for_bit(simplice
         part = codes_toward_prototype(codes, prototype_codes(), group=GROUP, alpha=alpha)
         assert torch.equal(part[:, others], codes[:, others])
     assert torch.equal(codes_toward_prototype(codes, prototype_codes(), group=GROUP, alpha=0.0), codes)
+    assert torch.equal(codes, before)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0, 1.7])

@@ -62,11 +62,11 @@ def test_half_shared_dictionaries_score_half():
 
 
 def test_the_baseline_has_the_shapes_and_the_treatment_of_what_it_stands_beside():
-    first, second = gaussian(20, 8, 6), gaussian(50, 8, 7)
+    first, second = gaussian(30, 16, 6), gaussian(300, 16, 7)
     for signed in (True, False):
         measured = stability(first, second, signed=signed)
-        assert measured.baseline == pytest.approx(measured.score, abs=0.08)
-        assert len(measured.matching.values) == 20
+        assert measured.baseline == pytest.approx(measured.score, abs=0.04)
+        assert len(measured.matching.values) == 30
     assert stability(first, second, seed=1).baseline == stability(first, second, seed=1).baseline
     assert stability(first, second, seed=1).baseline != stability(first, second, seed=2).baseline
 
