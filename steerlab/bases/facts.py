@@ -53,7 +53,7 @@ UNITS = {
 
 @dataclass(frozen=True, eq=False)
 class Stats:
-    """What the codes do on reference data.
+    """What the codes do on reference data; a file may bring some of these figures only.
 
     Parameters
     ----------
@@ -66,25 +66,34 @@ class Stats:
     """
 
     mean: torch.Tensor
-    std: torch.Tensor
-    max: torch.Tensor
-    frequency: torch.Tensor
-    norm: float
-    count: int
+    std: torch.Tensor | None = None
+    max: torch.Tensor | None = None
+    frequency: torch.Tensor | None = None
+    norm: float | None = None
+    count: int | None = None
 
     @property
     def active_mean(self) -> torch.Tensor:
         """Mean code where the atom is active, ``[atom]``; 0 for atoms that never were."""
-        return torch.where(self.frequency > 0, self.mean / self.frequency.clamp_min(1e-30), 0)
+        frequency = self.known("frequency")
+        return torch.where(frequency > 0, self.mean / frequency.clamp_min(1e-30), 0)
 
     @property
     def dead(self) -> torch.Tensor:
         """Atoms that were never active, boolean ``[atom]``."""
-        return self.frequency == 0
+        return self.known("frequency") == 0
+
+    def known(self, name: str) -> torch.Tensor | float:
+        """A figure, refused where the file that brought these figures has none."""
+        value = getattr(self, name)
+        if value is None:
+            raise SteerlabError(f"the file gives no {name} of its codes; measure it: sae.measured(x)")
+        return value
 
     def of(self, index: torch.Tensor) -> Stats:
         """The figures of some atoms."""
-        mean, std, most, frequency = (v[index] for v in (self.mean, self.std, self.max, self.frequency))
+        figures = (self.mean, self.std, self.max, self.frequency)
+        mean, std, most, frequency = (None if v is None else v[index] for v in figures)
         return Stats(mean, std, most, frequency, self.norm, self.count)
 
     def factor(self, decoder: torch.Tensor, atom: int, amount: float, unit: str) -> float:
@@ -94,10 +103,11 @@ class Stats:
         if unit == "raw":
             return float(amount)
         if unit == "norm":
-            return float(amount) * self.norm / float(decoder[atom].norm())
-        one = float(getattr(self, unit)[atom])
+            return float(amount) * self.known("norm") / float(decoder[atom].norm())
+        one = float(self.known(unit)[atom])
         if one == 0:
             raise SteerlabError(
-                f"atom {atom} was never active on the {self.count} reference entries: no unit {unit!r}"
+                f"atom {atom} was never active on the {self.count or 'unnumbered'} reference entries: "
+                f"no unit {unit!r}"
             )
         return float(amount) * one

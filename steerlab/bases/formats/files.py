@@ -176,7 +176,7 @@ def read_rows(file: Path, name: str, rows: list[int]) -> torch.Tensor:
 
 def _read_npz(file: Path) -> dict[str, torch.Tensor]:
     try:
-        with numpy.load(file, allow_pickle=False) as opened:
+        with file.open("rb") as raw, numpy.load(raw, allow_pickle=False) as opened:  # closed if broken, too
             return {name: torch.from_numpy(numpy.ascontiguousarray(opened[name])) for name in opened.files}
     except (ValueError, OSError, EOFError, TypeError, KeyError, zipfile.BadZipFile) as fault:
         raise SteerlabError(f"{file.name} is not a whole npz file of numbers: {fault}") from None
@@ -195,6 +195,8 @@ def _read_torch(file: Path) -> dict[str, Any]:
         raise SteerlabError(
             f"{file.name} is not a whole torch file: {type(fault).__name__}: {fault}"
         ) from None
+    if isinstance(content, torch.Tensor):
+        return {"tensor": content}
     if not isinstance(content, dict):
         raise SteerlabError(f"{file.name} holds a {type(content).__name__}, expected a dict of tensors")
     return content

@@ -15,6 +15,9 @@ from steerlab.bases.encoders import ENCODERS
 from steerlab.bases.facts import Facts, Stats
 from steerlab.bases.formats.files import Source, read_safetensors
 from steerlab.bases.formats.format import register
+from steerlab.bases.greedy import Greedy
+from steerlab.bases.input_norms import INPUT_NORMS
+from steerlab.bases.layered import Hidden, Layer, Layered
 from steerlab.bases.norms import NORMS
 from steerlab.bases.rules import RULES
 from steerlab.errors import SteerlabError
@@ -22,13 +25,21 @@ from steerlab.trees import built, written
 
 KEY = "steerlab.dictionary"
 VERSION = 1
-KINDS = {"Dictionary": Dictionary, "Facts": Facts, "Stats": Stats, **ENCODERS, **RULES, **NORMS}
+KINDS = {
+    "Dictionary": Dictionary,
+    "Facts": Facts,
+    "Stats": Stats,
+    **ENCODERS,
+    **RULES,
+    **NORMS,
+    **INPUT_NORMS,
+    **{kind.__name__: kind for kind in (Greedy, Layered, Hidden, Layer)},
+}
 
 
 def save(dictionary: Dictionary, file: Path, dtype: torch.dtype | None = None) -> None:
     """Write a dictionary; `dtype` (float16, say) makes the file smaller, and its codes coarser."""
-    tensors: dict[str, torch.Tensor] = {}
-    plain = written(dictionary, tensors, KINDS)
+    plain, tensors = written(dictionary, KINDS)
     if dtype is not None:
         tensors = {n: t.to(dtype) if t.is_floating_point() else t for n, t in tensors.items()}
     tensors = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
