@@ -20,6 +20,7 @@ _HOMES = {
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
     "steerlab.generating": ("Generated",),
+    "steerlab.intervention": ("Intervention",),
     "steerlab.loading": ("load",),
     "steerlab.model": ("Model",),
     "steerlab.opening": ("load_dictionary",),
@@ -27,6 +28,7 @@ _HOMES = {
     "steerlab.sites": ("Site",),
     "steerlab.prompt_attention": ("PromptMaps", "prompt_maps"),
     "steerlab.steps": ("Ramp",),
+    "steerlab.store": ("load_intervention", "save_intervention"),
     "steerlab.tokens": ("TokenMap",),
     "steerlab.wrapping": ("wrap",),
 }
@@ -48,6 +50,7 @@ __all__ = [
     "Fista",
     "Fn",
     "Generated",
+    "Intervention",
     "Listen",
     "Mask",
     "Mean",
@@ -73,8 +76,10 @@ __all__ = [
     "figures",
     "load",
     "load_dictionary",
+    "load_intervention",
     "metrics",
     "prompt_maps",
+    "save_intervention",
     "wrap",
 ]
 
@@ -103,6 +108,7 @@ if TYPE_CHECKING:
     )
     from steerlab.errors import SteerlabError, SteerlabWarning
     from steerlab.generating import Generated
+    from steerlab.intervention import Intervention
     from steerlab.loading import load
     from steerlab.model import Model
     from steerlab.opening import load_dictionary
@@ -110,6 +116,7 @@ if TYPE_CHECKING:
     from steerlab.scope import Scope
     from steerlab.sites import Site
     from steerlab.steps import Ramp
+    from steerlab.store import load_intervention, save_intervention
     from steerlab.tokens import TokenMap
     from steerlab.wrapping import wrap
 

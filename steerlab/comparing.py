@@ -13,7 +13,7 @@ from torch import nn
 from steerlab.editing import Arm, Editing
 from steerlab.edits import Edit, RandomControl, Scoped
 from steerlab.errors import SteerlabError
-from steerlab.intervention import Intervention, listed
+from steerlab.intervention import Changes, listed
 from steerlab.layouts import first_tensor
 from steerlab.numerics.divergence import kl_last, relative_change
 from steerlab.receipts import Receipt
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
     rows: int
 
 
-RunArms = Callable[[Sequence[Intervention | None]], Outcome]
+RunArms = Callable[[Sequence[Changes | None]], Outcome]
 Metric = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -79,7 +79,7 @@ class Comparison:
         return "\n".join([*lines, str(self.receipt)])
 
 
-def compare(run: RunArms, intervention: Intervention, metric: Metric | None, controls: int) -> Comparison:
+def compare(run: RunArms, intervention: Changes, metric: Metric | None, controls: int) -> Comparison:
     """Run base, base again, edited and controls as one batch, and measure each against the first."""
     controls = controls if can_be_controlled(intervention) else 0
     outcome = run([None, None, intervention, *(controlled(intervention, seed) for seed in range(controls))])
@@ -100,7 +100,7 @@ def compare(run: RunArms, intervention: Intervention, metric: Metric | None, con
 
 
 def sweep(
-    run: RunArms, interventions: Sequence[Intervention], metric: Metric | None, batch: int, progress: bool
+    run: RunArms, interventions: Sequence[Changes], metric: Metric | None, batch: int, progress: bool
 ) -> torch.Tensor:
     """Run interventions as arms, `batch` of them in a forward; effects ``[intervention, row]``."""
     from tqdm.auto import tqdm
@@ -118,7 +118,7 @@ def sweep(
     return torch.stack(effects)
 
 
-def controlled(intervention: Intervention, seed: int) -> dict:
+def controlled(intervention: Changes, seed: int) -> dict:
     """The same intervention with every edit replaced by a random one of equal size."""
     edits = listed(intervention)
     if any((e.edit if isinstance(e, Scoped) else e).changes_nothing for each in edits.values() for e in each):
@@ -134,7 +134,7 @@ def controlled(intervention: Intervention, seed: int) -> dict:
     return {at: [control(edit) for edit in each] for at, each in edits.items()}
 
 
-def can_be_controlled(intervention: Intervention) -> bool:
+def can_be_controlled(intervention: Changes) -> bool:
     """Whether a random change of equal size makes sense: not for masks, whose size is infinite."""
     edits = [edit for each in listed(intervention).values() for edit in each]
     return not any((e.edit if isinstance(e, Scoped) else e).streams for e in edits)
@@ -142,7 +142,7 @@ def can_be_controlled(intervention: Intervention) -> bool:
 
 def run_arms(
     kwargs: Mapping[str, Any],
-    arms: Sequence[Intervention | None],
+    arms: Sequence[Changes | None],
     edit: Callable[[list[Arm]], Editing],
     call: Callable[[set[str], dict[str, Any]], tuple[Any, dict[str, Any]]],
 ) -> Outcome:

@@ -11,7 +11,7 @@ from steerlab import taps
 from steerlab.clock import Clock
 from steerlab.edits import Edit, Scoped
 from steerlab.errors import SteerlabError
-from steerlab.intervention import Intervention, Placed, listed, placed
+from steerlab.intervention import Changes, Placed, listed, placed
 from steerlab.moment import Moment
 from steerlab.points import Point, Points
 from steerlab.receipts import Entry, Receipt, note
@@ -22,11 +22,11 @@ from steerlab.sites import Site
 class Arm:
     """An intervention for some rows of the batch; None for all of them."""
 
-    intervention: Intervention
+    intervention: Changes
     rows: slice | None = None
 
 
-def arms_from(interventions: Intervention | Sequence[Intervention | None], *, as_rows: bool) -> list[Arm]:
+def arms_from(interventions: Changes | Sequence[Changes | None], *, as_rows: bool) -> list[Arm]:
     """One arm for an intervention, or one for each row of the batch.
 
     Parameters

@@ -21,7 +21,7 @@ from steerlab.edits import Add, Edit, Remove, Scale, Zero
 from steerlab.edits.project import Project
 from steerlab.errors import SteerlabError
 from steerlab.families import Family
-from steerlab.intervention import Intervention, Placed, placed
+from steerlab.intervention import Changes, Placed, placed
 from steerlab.layers import Layer, layer_of
 from steerlab.points import Points
 from steerlab.proof.findings import tolerance
@@ -77,7 +77,7 @@ class Folding:
         Largest difference from the same edits as hooks, in units of the largest output; known inside.
     """
 
-    def __init__(self, model: Held, intervention: Intervention) -> None:
+    def __init__(self, model: Held, intervention: Changes) -> None:
         if not isinstance(model.module, nn.Module):
             raise SteerlabError(
                 f"fold: {type(model.module).__name__} is a pipeline of several models; use edit(...)"

@@ -19,7 +19,7 @@ from steerlab.clock import Clock
 from steerlab.editing import Arm, Editing
 from steerlab.errors import SteerlabError, nearest
 from steerlab.families.padding import left_padded
-from steerlab.intervention import Intervention
+from steerlab.intervention import Changes
 from steerlab.points import Points
 from steerlab.receipts import Receipt
 from steerlab.signatures import parameter_names
@@ -85,7 +85,7 @@ class Generated:
 def generate(
     model: Held,
     prompt: Any,
-    edit: Intervention | Sequence[Intervention | None] | None,
+    edit: Changes | Sequence[Changes | None] | None,
     options: Mapping[str, Any],
 ) -> Generated:
     """Continue a prompt under an intervention.

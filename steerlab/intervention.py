@@ -9,17 +9,64 @@ from typing import Any
 from steerlab.edits import Edit, Scoped
 from steerlab.edits.base import bases_of
 from steerlab.errors import SteerlabError, SteerlabWarning
+from steerlab.fingerprint import Fingerprint
 from steerlab.points import Point, Points
 from steerlab.scope import Scope
 from steerlab.sites import Site
 
 Change = Edit | Scoped
-Intervention = Mapping[str | Site, Change | Iterable[Change]]
+Changes = Mapping[str | Site, Change | Iterable[Change]]
 Placed = tuple[Site, Point, Scoped]
 
 
-def placed(intervention: Intervention, points: Points) -> list[Placed]:
+class Intervention(Mapping):
+    """Sites and edits that know what they are and which model they fit; a plain dict does as well.
+
+    Parameters
+    ----------
+    edits : mapping
+        Sites and their edits.
+    about : str
+        What it does, in a sentence.
+    licence : str, optional
+        Under which others may use it.
+    provenance : dict
+        Where it comes from: data, seeds, versions; numbers and texts.
+    fits : Fingerprint, optional
+        The model it was made on; others are refused. `steerlab.save_intervention` puts it in.
+    """
+
+    def __init__(
+        self,
+        edits: Changes,
+        *,
+        about: str = "",
+        licence: str | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        fits: Fingerprint | None = None,
+    ) -> None:
+        self.edits = listed(edits)
+        self.about, self.licence, self.fits = about, licence, fits
+        self.provenance = dict(provenance or {})
+
+    def __getitem__(self, at: str | Site) -> list[Change]:
+        return self.edits[at]
+
+    def __iter__(self):
+        return iter(self.edits)
+
+    def __len__(self) -> int:
+        return len(self.edits)
+
+    def __repr__(self) -> str:
+        lines = [f"  {at}: {edit!r}" for at, edits in self.edits.items() for edit in edits]
+        return "\n".join([f"Intervention: {self.about or 'no description'}", *lines])
+
+
+def placed(intervention: Changes, points: Points) -> list[Placed]:
     """Every concrete site of an intervention with its point and edit, in the order given."""
+    if isinstance(intervention, Intervention) and intervention.fits is not None:
+        intervention.fits.check(points)
     return [
         (site, point, _checked(site, point, edit))
         for at, edits in listed(intervention).items()
@@ -28,7 +75,7 @@ def placed(intervention: Intervention, points: Points) -> list[Placed]:
     ]
 
 
-def listed(intervention: Intervention) -> dict[str | Site, list[Change]]:
+def listed(intervention: Changes) -> dict[str | Site, list[Change]]:
     """The intervention with a list of edits at each of its sites."""
     if not isinstance(intervention, Mapping):
         raise SteerlabError(

@@ -20,7 +20,7 @@ from steerlab.estimating import bytes_needed, refuse_beyond
 from steerlab.families import Denoiser, Family
 from steerlab.folding import Folding
 from steerlab.generating import Generated
-from steerlab.intervention import Intervention
+from steerlab.intervention import Changes
 from steerlab.picturing import Pictures
 from steerlab.proof import prove
 from steerlab.reading import Plan, Reading, Selection, capture
@@ -168,9 +168,7 @@ class Model:
             self._plan(at), self._clock(), Selection(scope=during or Scope(), reduce=reduce), every=every
         )
 
-    def edit(
-        self, intervention: Intervention | Sequence[Intervention | None], *, strict: bool = True
-    ) -> Editing:
+    def edit(self, intervention: Changes | Sequence[Changes | None], *, strict: bool = True) -> Editing:
         """A context in which the intervention acts on every call; gives the receipt.
 
         Parameters
@@ -184,12 +182,12 @@ class Model:
         arms = arms_from(intervention, as_rows=not self._is_pipeline)
         return Editing(self._points, self._clock(), arms, strict=strict)
 
-    def fold(self, intervention: Intervention) -> Folding:
+    def fold(self, intervention: Changes) -> Folding:
         """A context in which an edit is part of the weights, exactly undone; refused where it cannot be."""
         return Folding(self, intervention)
 
     def generate(
-        self, prompt: Any, *, edit: Intervention | Sequence[Intervention | None] | None = None, **options: Any
+        self, prompt: Any, *, edit: Changes | Sequence[Changes | None] | None = None, **options: Any
     ) -> Generated | Pictures:
         """Continue a text, greedily unless told otherwise, or draw pictures, under an intervention.
 
@@ -217,7 +215,7 @@ class Model:
         return output.logits
 
     def compare(
-        self, inputs: Any, intervention: Intervention, *, metric: Metric | None = None, controls: int = 4
+        self, inputs: Any, intervention: Changes, *, metric: Metric | None = None, controls: int = 4
     ) -> Comparison:
         """Base and edited in one batch of equal shapes, beside the noise floor and random controls.
 
@@ -237,7 +235,7 @@ class Model:
     def sweep(
         self,
         inputs: Any,
-        interventions: Sequence[Intervention],
+        interventions: Sequence[Changes],
         *,
         metric: Metric | None = None,
         batch: int = 8,
@@ -267,7 +265,7 @@ class Model:
     def __repr__(self) -> str:
         return tree(self.module, self.family, self._points)
 
-    def _run_arms(self, inputs: Any, arms: Sequence[Intervention | None]) -> comparing.Outcome:
+    def _run_arms(self, inputs: Any, arms: Sequence[Changes | None]) -> comparing.Outcome:
         """One forward, or one batch of pictures, that holds the inputs once for each arm."""
         kwargs = self._prepared(inputs)
         if self._is_pipeline:

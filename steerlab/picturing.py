@@ -13,13 +13,13 @@ import torch
 from steerlab import comparing
 from steerlab.activations import Activations
 from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.intervention import Intervention
+from steerlab.intervention import Changes
 from steerlab.reading import Reading
 from steerlab.receipts import Receipt
 from steerlab.scope import Scope
 from steerlab.signatures import parameter_names
 
-Edits = Intervention | Sequence[Intervention | None]
+Edits = Changes | Sequence[Changes | None]
 
 
 class Pipeline(Protocol):
@@ -141,9 +141,7 @@ def generate(
     return Pictures(images, prompts, seeds, receipt, _together(read) if read else None)
 
 
-def run_arms(
-    model: Pipeline, kwargs: Mapping[str, Any], arms: Sequence[Intervention | None]
-) -> comparing.Outcome:
+def run_arms(model: Pipeline, kwargs: Mapping[str, Any], arms: Sequence[Changes | None]) -> comparing.Outcome:
     """Draw the same pictures once for each arm, in one batch and from the same noise.
 
     Parameters

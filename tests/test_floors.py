@@ -22,10 +22,20 @@ ROOMS = [
     *("edits", "fitting"),
     *("layouts", "points", "attention", "taps", "layers", "calls", "runs", "clock"),
     *("families", "entrances", "recording", "proof"),
-    *("receipts", "activations", "intervention", "control_vectors", "editing", "reading", "comparing", "estimating"),
+    *(
+        "receipts",
+        "activations",
+        "fingerprint",
+        "intervention",
+        "control_vectors",
+        "editing",
+        "reading",
+        "comparing",
+        "estimating",
+    ),
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
     *("model", "wrapping", "prompt_attention", "backends"),
-    *("metrics", "figures", "zoo", "loading", "opening"),
+    *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store"),
     *("demo", "cli"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

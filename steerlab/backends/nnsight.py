@@ -26,7 +26,7 @@ from steerlab.backends.portable import check_portable
 from steerlab.backends.tracing import Jobs, trace, traceable
 from steerlab.editing import change_at, chosen_axes
 from steerlab.errors import SteerlabError, listing
-from steerlab.intervention import Intervention, placed, refuse_compiled
+from steerlab.intervention import Changes, placed, refuse_compiled
 from steerlab.model import Model
 from steerlab.moment import Moment
 from steerlab.points import Point, Tap
@@ -78,7 +78,7 @@ def run(
     model: Model,
     inputs: Any,
     *,
-    edit: Intervention | None = None,
+    edit: Changes | None = None,
     at: str | Site | Iterable[str | Site] = (),
     remote: bool | str = False,
 ) -> Traced:

@@ -13,6 +13,10 @@ class Heard:
 
     x: torch.Tensor | None = None
 
+    def stored(self) -> tuple[str, dict]:
+        """A memory is saved empty."""
+        return "Heard", {}
+
     def beside(self, x: torch.Tensor, facts: Facts) -> torch.Tensor:
         """What was heard, refused unless it has the rows and places of `x`, the activation to edit."""
         if self.x is None or self.x.shape[:-1] != x.shape[:-1]:

@@ -57,6 +57,10 @@ class Subspace(Basis):
         """Activations ``[..., dim]``."""
         return z @ self._atoms.to(z) + self.origin.to(z)
 
+    def stored(self) -> tuple[str, dict[str, torch.Tensor]]:
+        """What makes these coordinates again, to the bit."""
+        return "Subspace", {"vectors": self._atoms, "origin": self.origin}
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(rank={len(self)}, dim={self.dim})"
 

@@ -10,9 +10,13 @@ def orthonormal(vectors: torch.Tensor) -> torch.Tensor:
 
     Independent vectors keep their order and sign (Gram-Schmidt through QR), so the first row points along
     the first vector. Where some depend on others, an SVD frame of their span is returned; a direction
-    counts when its singular value exceeds ``max(shape) * eps32 * largest``.
+    counts when its singular value exceeds ``max(shape) * eps32 * largest``. What is orthonormal already, to
+    the precision of float32, is returned as it is, so that doing it twice changes no bit.
     """
     wide = vectors.double()
+    eye = torch.eye(len(vectors), dtype=wide.dtype, device=wide.device)
+    if (wide @ wide.T - eye).abs().max() < 4 * torch.finfo(torch.float32).eps:
+        return vectors
     u, s, vh = torch.linalg.svd(wide, full_matrices=False)
     independent = s > max(vectors.shape) * torch.finfo(torch.float32).eps * s.max()
     if int(independent.sum()) < len(vectors):

@@ -1,0 +1,119 @@
+"""`.steer` folders: interventions saved as JSON and safetensors, loaded without running anything."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+import steerlab
+from steerlab.bases.formats.files import Source
+from steerlab.bases.formats.own import KINDS as DICTIONARIES
+from steerlab.bases.hearing import Heard
+from steerlab.bases.linear import Direction, Subspace
+from steerlab.bases.part import Part
+from steerlab.edits import EDITS, Scoped
+from steerlab.errors import SteerlabError, nearest
+from steerlab.fingerprint import Fingerprint, fingerprint
+from steerlab.intervention import Changes, Intervention, listed
+from steerlab.model import Model
+from steerlab.scope import Scope
+from steerlab.steps import Ramp
+from steerlab.trees import built, written
+
+JSON, TENSORS, VERSION = "steer.json", "steer.safetensors", 1
+KEYS = ("format", "version", "made_with", "about", "licence", "provenance", "model", "interventions")
+
+
+def kinds() -> dict[str, type]:
+    """Every class that a file may hold; edits of plug-ins and notebooks are among them."""
+    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard)}
+    values = {kind.__name__: kind for kind in (Scoped, Scope, Ramp)}
+    return {**DICTIONARIES, **bases, **values, **{name: EDITS[name] for name in EDITS}}
+
+
+def save_intervention(
+    intervention: Changes, folder: str | Path, *, model: Model, about: str = "", licence: str | None = None
+) -> Path:
+    """Write an intervention to a ``.steer`` folder.
+
+    Parameters
+    ----------
+    intervention : dict or Intervention
+        Sites and edits. Functions (`Fn`, conditions that are code) cannot be saved.
+    folder : str or Path
+        Where; ``.steer`` is added where it is missing.
+    model : Model
+        The model it was made on, which it will be refused without.
+    about, licence : str, optional
+        A sentence, and the terms; those of the intervention by default.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    kept = intervention if isinstance(intervention, Intervention) else Intervention(intervention)
+    edits = {str(at): list(each) for at, each in listed(kept).items()}
+    plain, tensors = written(edits, kinds())
+    mark = fingerprint(model._points, edits)
+    content = {
+        "format": "steer",
+        "version": VERSION,
+        "made_with": f"steerlab {steerlab.__version__}",
+        "about": about or kept.about,
+        "licence": licence or kept.licence,
+        "provenance": kept.provenance,
+        "model": {"class": mark.model, "sites": mark.sites, "weights": mark.weights},
+        "interventions": plain,
+    }
+    path = Path(folder)
+    path = path if path.suffix == ".steer" else path.with_name(path.name + ".steer")
+    path.mkdir(parents=True, exist_ok=True)
+    own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
+    try:
+        text = json.dumps(content, indent=2, allow_nan=False)
+    except (TypeError, ValueError) as fault:
+        raise SteerlabError(f"the provenance holds numbers and texts only: {fault}") from None
+    for name, write in ((TENSORS, lambda p: save_file(own, p)), (JSON, lambda p: p.write_text(text))):
+        beside = path / (name + ".part")
+        write(beside)
+        beside.replace(path / name)
+    return path
+
+
+def load_intervention(folder: str | Path) -> Intervention:
+    """Read a ``.steer`` folder; nothing in it is run, and a model that it does not fit refuses it."""
+    source = Source(Path(folder))
+    if not source.has(JSON, TENSORS):
+        raise SteerlabError(f"{folder}: a .steer folder holds {JSON} and {TENSORS}, this has neither or one")
+    content = source.json(JSON)
+    if content.get("format") != "steer" or content.get("version") != VERSION:
+        found = f"format {content.get('format')!r}, version {content.get('version')!r}"
+        raise SteerlabError(f"{folder}: this steerlab reads format 'steer', version {VERSION}, not {found}")
+    for key in content:
+        if key not in KEYS:
+            raise SteerlabError(f"{folder}: {JSON} has an unknown key {key!r}{nearest(key, KEYS)}")
+    tensors = source.weights(TENSORS).tensors
+    edits = built(content.get("interventions"), tensors, kinds(), str(folder))
+    if not isinstance(edits, dict):
+        raise SteerlabError(f"{folder}: {JSON} holds no interventions by site")
+    return Intervention(
+        edits,
+        about=str(content.get("about") or ""),
+        licence=content.get("licence"),
+        provenance=content.get("provenance") or {},
+        fits=_fits(content.get("model"), folder),
+    )
+
+
+def _fits(plain: Any, folder: str | Path) -> Fingerprint:
+    try:
+        sites = {str(at): tuple(int(n) for n in sizes) for at, sizes in plain["sites"].items()}
+        weights = {str(name): float(value) for name, value in plain["weights"].items()}
+        return Fingerprint(str(plain["class"]), sites, weights)
+    except (TypeError, KeyError, ValueError, AttributeError):
+        raise SteerlabError(f"{folder}: {JSON} does not say which model it was made on") from None
