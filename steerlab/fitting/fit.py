@@ -1,4 +1,4 @@
-"""Train a sparse dictionary: centre, fit with Adam, revive dead atoms, fold, and keep what it has learnt."""
+"""Train a sparse dictionary: centre and scale, fit with Adam while dead atoms learn the rest, and fold."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from steerlab.fitting.kinds import KINDS, Kind, Weights
 from steerlab.fitting.rows import Rows, Source
 from steerlab.fitting.settings import Fitting
 from steerlab.fitting.state import State, begun, request, resume, save
+from steerlab.numerics.codes import decode_entries
+from steerlab.numerics.sparse import top_k_entries
 
 _SAVE_EVERY = 100  # steps between two states on disk
 _CHECKED = 16  # batches that the threshold is estimated on
@@ -164,16 +166,18 @@ def _train(job: Job, state: State, keep: Callable[[], None]) -> None:
     for batch in bar:
         step = state.done
         seen = job.kind.run(state.weights, batch, settings)
-        seen.loss.backward()
+        dead = (state.idle >= settings.dead_after).nonzero()[:, 0]
+        loss = seen.loss
+        if settings.revive and len(dead):
+            loss = loss + settings.revive * _left_to(job.kind, state.weights, batch, seen.missed, dead)
+        loss.backward()
         if settings.unit_norm:
             _off_length(state.weights["decoder"])
         state.step(settings.rate(step))
         with torch.no_grad():
             if settings.unit_norm:
                 state.weights["decoder"].copy_(normalize(state.weights["decoder"]))
-            state.fired |= seen.fired
-            if settings.revives(step):
-                _revive(state, seen.missed, torch.Generator().manual_seed(settings.seed + step + 1))
+            state.idle = torch.where(seen.fired, 0, state.idle + 1)
         state.done = step + 1
         if step % _SHOW_EVERY == 0:
             unexplained = float(seen.missed.square().mean())
@@ -187,29 +191,16 @@ def _off_length(decoder: torch.Tensor) -> None:
     decoder.grad -= (decoder.grad * decoder.detach()).sum(-1, keepdim=True) * decoder.detach()
 
 
-def _revive(state: State, missed: torch.Tensor, generator: torch.Generator) -> None:
-    """Point atoms that never fired at rows that are explained badly, drawn by their squared error.
+def _left_to(
+    kind: Kind, weights: Weights, batch: torch.Tensor, missed: torch.Tensor, dead: torch.Tensor
+) -> torch.Tensor:
+    """The auxiliary loss of arXiv 2406.04093: what is left of the rows, as dead atoms alone explain it.
 
-    In the manner of Bricken et al. 2023 ("Towards Monosemanticity"); how strong the new encoders are is our
-    own choice: as strong as those of the atoms that fire.
+    ``|e - e_hat|^2 / |e|^2``, with ``e_hat`` from the dead atoms that answer most, half as many a row as the
+    rows have dimensions.
     """
-    dead = (~state.fired).nonzero()[:, 0]
-    state.fired.zero_()
-    if not len(dead) or len(dead) == len(state.first["decoder"]):
-        return
-    alive = torch.ones(len(state.first["decoder"]), dtype=torch.bool, device=dead.device)
-    alive[dead] = False
-    odds = missed.square().sum(-1).double().cpu() + 1e-12
-    drawn = odds.multinomial(len(dead), replacement=len(dead) > len(odds), generator=generator)
-    fresh = normalize(missed[drawn.to(missed.device)])
-    weights = state.weights
-    weights["decoder"][dead] = fresh * weights["decoder"][alive].norm(dim=-1).mean()
-    if "encoder" in weights:
-        weights["encoder"][:, dead] = fresh.T * weights["encoder"][:, alive].norm(dim=0).mean()
-        weights["encoder_bias"][dead] = 0.0
-    for moments in (state.first, state.second):
-        for name, value in moments.items():
-            if name == "encoder":
-                value[:, dead] = 0.0
-            elif name != "bias":
-                value[dead] = 0.0
+    answers = kind.along(weights, batch.reshape(missed.shape), missed, dead)
+    most = min(max(1, missed.shape[1] // 2), len(dead))
+    values, index = top_k_entries(answers, most)
+    error = missed - decode_entries(values, index, weights["decoder"][dead])
+    return error.square().mean() / missed.square().mean().clamp_min(torch.finfo(missed.dtype).tiny)

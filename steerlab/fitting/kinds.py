@@ -52,15 +52,19 @@ class Kind:
         ``(weights, rows, settings) -> Pass``; rows are centred and scaled, ``[row, dim]`` or pairs.
     encoder : callable
         ``(weights, scale, settings, batches) -> Encoder`` for rows of their own scale.
-    paired : bool
-        Whether rows come in pairs ``[row, 2, dim]``.
+    along : callable
+        ``(weights, rows, missed, atoms) -> [row, m]``: how strongly some atoms would answer to rows, of which
+        `missed` is left unexplained; by it dead atoms learn.
     source : str
         What the method is called and where it is described.
+    paired : bool
+        Whether rows come in pairs ``[row, 2, dim]``.
     """
 
     weights: tuple[str, ...]
     run: Callable[[Weights, torch.Tensor, Fitting], Pass]
     encoder: Callable[[Weights, float, Fitting, Iterable[torch.Tensor]], Encoder]
+    along: Callable[[Weights, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     source: str
     paired: bool = False
 
@@ -117,6 +121,16 @@ def _aligned(weights: Weights, rows: torch.Tensor, settings: Fitting) -> Pass:
     return Pass(loss, missed.flatten(0, 1), (codes != 0).any(0).any(0))
 
 
+def _encoded(weights: Weights, rows: torch.Tensor, missed: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    return (rows - weights["bias"]) @ weights["encoder"][:, atoms] + weights["encoder_bias"][atoms]
+
+
+def _projected(
+    weights: Weights, rows: torch.Tensor, missed: torch.Tensor, atoms: torch.Tensor
+) -> torch.Tensor:
+    return missed @ weights["decoder"][atoms].T
+
+
 def _kept(weights: Weights, scale: float, rule: TopK | JumpRelu | BlockTopK) -> Linear:
     # codes grow with the rows and the atoms stay, so that the bias alone knows of the scale
     return Linear(weights["encoder"], weights["encoder_bias"] * scale, rule)
@@ -133,6 +147,7 @@ KINDS = {
         LINEAR,
         _top_k,
         lambda weights, scale, settings, _: _kept(weights, scale, TopK(settings.k)),
+        _encoded,
         "top-k (arXiv 2406.04093)",
     ),
     "batch-topk": Kind(
@@ -141,18 +156,21 @@ KINDS = {
         lambda weights, scale, settings, batches: _kept(
             weights, scale, JumpRelu(_threshold(weights, settings, batches) * scale)
         ),
+        _encoded,
         "batch top-k (arXiv 2412.06410), its threshold estimated on training rows",
     ),
     "block": Kind(
         LINEAR,
         _blocks,
         lambda weights, scale, settings, _: _kept(weights, scale, BlockTopK(settings.k, settings.block)),
+        _encoded,
         "top blocks by the length of their signed codes (our own definition)",
     ),
     "aligned": Kind(
         SEARCHED,
         _aligned,
         lambda weights, scale, settings, _: Pursuit(settings.k),
+        _projected,
         "matching pursuit with aligned pairs (arXiv 2602.06218)",
         paired=True,
     ),

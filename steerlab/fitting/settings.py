@@ -21,10 +21,12 @@ class Fitting:
     lr : float
         Peak rate; it rises over the first twentieth of the steps and falls to zero over the last half.
     seed : int
-        Decides the first weights, the order of the rows, and what dead atoms become.
-    revive : int
-        Every so many steps, atoms that never fired since the last time start anew from rows that are
-        explained badly; not in the last third of the training. 0 leaves dead atoms dead.
+        Decides the first weights and the order of the rows.
+    revive : float
+        Weight of the auxiliary loss by which atoms that never fire learn what is left unexplained (arXiv
+        2406.04093 takes 1/32). 0 leaves dead atoms dead.
+    dead_after : int
+        Steps without a code after which an atom counts as dead.
     block : int
         Atoms in a block, for ``block``.
     align : float
@@ -41,7 +43,8 @@ class Fitting:
     batch: int = 1024
     lr: float = 1e-3
     seed: int = 0
-    revive: int = 100
+    revive: float = 1 / 32
+    dead_after: int = 50
     block: int = 4
     align: float = 0.0
     unit_norm: bool = True
@@ -49,11 +52,18 @@ class Fitting:
     scale: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("k", 1), ("steps", 1), ("batch", 1), ("revive", 0), ("block", 1), ("seed", 0)):
+        for name, least in (
+            ("k", 1),
+            ("steps", 1),
+            ("batch", 1),
+            ("dead_after", 1),
+            ("block", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SteerlabError(f"Fitting: {name}={value!r} is not a whole number of {least} or more")
-        for name in ("lr", "align"):
+        for name in ("lr", "align", "revive"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
                 raise SteerlabError(f"Fitting: {name}={value!r} is not a number of 0 or more")
@@ -63,7 +73,3 @@ class Fitting:
         rise = min(1.0, (step + 1) / max(1.0, 0.05 * self.steps))
         fall = min(1.0, 2 * (1 - step / self.steps))
         return self.lr * rise * fall
-
-    def revives(self, step: int) -> bool:
-        """Whether dead atoms start anew after a step."""
-        return bool(self.revive) and (step + 1) % self.revive == 0 and step + 1 <= self.steps * 2 / 3

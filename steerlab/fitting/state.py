@@ -26,8 +26,8 @@ class State:
     ----------
     weights, first, second : dict
         What is trained, and Adam's moments of each.
-    fired : Tensor
-        Atoms that had a code since dead ones were last revived, boolean ``[atom]``.
+    idle : Tensor
+        Steps since each atom had a code, whole numbers ``[atom]``.
     done : int
         Steps done.
     """
@@ -35,7 +35,7 @@ class State:
     weights: dict[str, torch.Tensor]
     first: dict[str, torch.Tensor]
     second: dict[str, torch.Tensor]
-    fired: torch.Tensor
+    idle: torch.Tensor
     done: int = 0
 
     def step(self, rate: float) -> None:
@@ -54,8 +54,8 @@ def begun(weights: dict[str, torch.Tensor]) -> State:
     """A training that has not made a step."""
     zeros = [{name: torch.zeros_like(weight) for name, weight in weights.items()} for _ in range(2)]
     atoms = len(weights["decoder"])
-    fired = torch.zeros(atoms, dtype=torch.bool, device=weights["decoder"].device)
-    return State({name: weight.requires_grad_() for name, weight in weights.items()}, *zeros, fired)
+    idle = torch.zeros(atoms, dtype=torch.int32, device=weights["decoder"].device)
+    return State({name: weight.requires_grad_() for name, weight in weights.items()}, *zeros, idle)
 
 
 def save(state: State, folder: Path, asked: dict[str, object]) -> None:
@@ -65,7 +65,7 @@ def save(state: State, folder: Path, asked: dict[str, object]) -> None:
     header = {"training": json.dumps({"done": state.done, "asked": asked})}
     folder.mkdir(parents=True, exist_ok=True)
     fresh = folder / (_FILE + ".new")
-    save_file(tensors | {"fired": state.fired.to(torch.uint8)}, fresh, metadata=header)
+    save_file(tensors | {"idle": state.idle}, fresh, metadata=header)
     fresh.replace(folder / _FILE)
 
 
@@ -75,7 +75,7 @@ def resume(state: State, folder: Path, asked: dict[str, object]) -> State:
     if not path.exists():
         return state
     try:
-        with safe_open(path, framework="pt", device=str(state.fired.device)) as file:
+        with safe_open(path, framework="pt", device=str(state.idle.device)) as file:
             kept = json.loads(file.metadata()["training"])
             # cloned, because sums round by where a tensor lies in memory, and fresh ones lie aligned
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
@@ -93,7 +93,7 @@ def resume(state: State, folder: Path, asked: dict[str, object]) -> State:
         {name: tensors[f"{part}.{name}"] for name in names} for part in ("weights", "first", "second")
     )
     weights = {name: weight.requires_grad_() for name, weight in weights.items()}
-    return State(weights, first, second, tensors["fired"].bool(), kept["done"])
+    return State(weights, first, second, tensors["idle"], kept["done"])
 
 
 def request(settings: Fitting, **more: object) -> dict[str, object]:

@@ -7,8 +7,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from steerlab.errors import SteerlabError
-from steerlab.fitting import Fitting, fit_dictionary
-from steerlab.fitting.fit import _revive
+from steerlab.fitting import Fitting, fit, fit_dictionary
+from steerlab.fitting.fit import _left_to
 from steerlab.fitting.kinds import KINDS, alignment
 from steerlab.fitting.state import begun
 
@@ -92,7 +92,7 @@ def test_planted_planes_are_recovered_as_blocks():
 def test_scale_and_centre_are_folded_so_that_raw_activations_go_in_and_come_out():
     g = generator(4)
     x = torch.randn(2000, 6, generator=g)
-    settings = Fitting(k=2, steps=12, batch=128, revive=0)
+    settings = Fitting(k=2, steps=12, batch=128, revive=0.0)
     moved = 40 * x + torch.arange(6.0)
     plain, other = (fit_dictionary(data, 8, settings=settings) for data in (x, moved))
     assert torch.allclose(plain.atoms, other.atoms, atol=1e-4)
@@ -166,29 +166,35 @@ def test_the_strongest_code_of_either_side_is_left_out_of_the_alignment():
     assert float(alignment(constant)) == pytest.approx(1.0)
 
 
-def test_a_dead_atom_becomes_a_row_that_is_explained_badly():
-    weights = {
-        "decoder": unit(torch.randn(4, 3, generator=generator(1))),
-        "encoder": torch.randn(3, 4, generator=generator(2)),
-        "encoder_bias": torch.randn(4, generator=generator(3)),
-        "bias": torch.zeros(3),
-    }
-    before = {name: value.clone() for name, value in weights.items()}
-    state = begun(weights)
-    for moment in (*state.first.values(), *state.second.values()):
-        moment.fill_(1.0)
-    state.fired[:3] = True
-    with torch.no_grad():
-        _revive(state, torch.tensor([[0.0, 0.0, 0.0], [0.0, -2.0, 0.0]]), generator(0))
-    assert torch.allclose(state.weights["decoder"][3], torch.tensor([0.0, -1.0, 0.0]))
-    strength = before["encoder"][:, :3].norm(dim=0).mean()
-    assert torch.allclose(state.weights["encoder"][:, 3], strength * torch.tensor([0.0, -1.0, 0.0]))
-    assert state.weights["encoder_bias"][3] == 0 and not state.fired.any()
-    for moments in (state.first, state.second):
-        assert not moments["decoder"][3].any() and not moments["encoder"][:, 3].any()
-        assert bool((moments["decoder"][:3] == 1).all()) and bool((moments["bias"] == 1).all())
-    for name in ("decoder", "encoder_bias"):
-        assert torch.equal(state.weights[name][:3], before[name][:3])
+def test_dead_atoms_learn_what_is_left_and_come_back(planted, monkeypatch):
+    _, x, held_out = planted
+    usual = fit._first_weights
+
+    def half_too_faint(*asked: object) -> dict[str, torch.Tensor]:
+        first = usual(*asked)
+        first["encoder"][:, 24:] *= 1e-3  # never among the three strongest
+        return first
+
+    monkeypatch.setattr(fit, "_first_weights", half_too_faint)
+    fired, share = {}, {}
+    for revive in (0.0, 1 / 32):
+        sae = fit_dictionary(x, 48, settings=Fitting(k=3, revive=revive, dead_after=20, **FAST))
+        codes = sae.encode(held_out)
+        fired[revive] = int((codes != 0).any(0).sum())
+        share[revive] = explained(held_out, sae.decode(codes))
+    assert fired == {0.0: 24, 1 / 32: 48}
+    assert share[1 / 32] > 0.95 > 0.8 > share[0.0]
+
+
+def test_the_auxiliary_loss_is_the_share_that_dead_atoms_leave():
+    weights = {"decoder": torch.eye(4)[:3], "bias": torch.zeros(4)}
+    missed = torch.tensor([[3.0, 4.0, 0.0, 0.0], [0.0, 0.0, 0.0, 5.0]])
+    dead = torch.tensor([1])  # explains the 4 of the first row: 9 + 25 of 50 are left
+    loss = _left_to(KINDS["aligned"], weights, missed, missed, dead)
+    assert float(loss) == pytest.approx(34 / 50)
+    encoder = {"encoder": 0.5 * torch.eye(4)[:, :3], "encoder_bias": torch.tensor([0.0, 1.0, 0.0])}
+    loss = _left_to(KINDS["topk"], weights | encoder, missed, missed, dead)
+    assert float(loss) == pytest.approx((9 + (4 - 3) ** 2 + 1**2 + 25) / 50)  # codes 3 and 1, from encoders
 
 
 def test_a_step_is_one_of_torchs_adam():

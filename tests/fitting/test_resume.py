@@ -18,7 +18,7 @@ from steerlab.bases.dictionary import Dictionary
 from steerlab.errors import SteerlabError
 from steerlab.fitting import Fitting, fit, fit_dictionary
 
-SETTINGS = Fitting(k=2, steps=60, batch=32, lr=1e-2, revive=10)
+SETTINGS = Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=3)
 FILE = "training.safetensors"
 
 
@@ -77,8 +77,7 @@ def test_a_training_that_breaks_off_goes_on_to_the_same_dictionary(tmp_path, kin
 
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
     first = fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path)
-    monkeypatch.setattr(fit, "_revive", None)  # a step that would need it fails
-    monkeypatch.setattr(fit.State, "step", None)
+    monkeypatch.setattr(fit.State, "step", None)  # any step would fail
     assert same(fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path), first)
 
 
@@ -92,7 +91,7 @@ def slow():
     for batch in x.split(20):
         time.sleep(0.01)
         yield batch
-fit_dictionary(slow, 12, settings=Fitting(k=2, steps=60, batch=32, lr=1e-2, revive=10), folder=sys.argv[1])
+fit_dictionary(slow, 12, settings=Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=3), folder=sys.argv[1])
 """
 
 
