@@ -111,7 +111,7 @@ def _checked(site: Site, point: Point, edit: Change) -> Scoped:
 
 def _warn_elsewhere(site: Site, edit: Edit) -> None:
     """Say that codes mean nothing away from the site where a dictionary was trained."""
-    for basis in bases_of(edit):
+    for basis in [] if edit.changes_nothing else bases_of(edit):
         if basis.site is not None and not basis.site.same_as(site):
             warnings.warn(
                 f"{site}: {basis!r} was trained at {basis.site}, where its codes have their meaning; "

@@ -27,6 +27,7 @@ from torch import nn
 import steerlab as sl
 from steerlab.backends import tracing
 from steerlab.backends.nnsight import Traced, run
+from steerlab.bases import Linear, Relu, TopK
 
 # Edits of a stream, a head, a sum of two outputs and an input; scoped by place, word and row.
 EDIT = {
@@ -206,6 +207,16 @@ def test_the_unet_of_a_pipeline_as_a_module(held, remote):
     path = "module:down_blocks.1.attentions.0"
     edit = {path: sl.Scale(1.5), "module:mid_block": sl.Fn(parity.noisy)}
     assert not isinstance(parity.check(model, inputs, edit, [path, "module:conv_out"], remote), str)
+
+
+@pytest.mark.parametrize("remote", [False, "local"])
+@pytest.mark.parametrize("rule", [Relu(), TopK(4)], ids=("relu", "top-k"))
+def test_codes_are_edited_alike(held, rule, remote):
+    one, generator = held("llama"), torch.Generator().manual_seed(0)
+    decoder, weight = (torch.randn(24, 32, generator=generator) for _ in range(2))
+    sae = sl.Dictionary(decoder=decoder, encoder=Linear(weight.T.contiguous(), torch.zeros(24), rule))
+    edits = [sl.Scale(0.5, sae), sl.Clamp(1.0, 1.0, sae.only([3, 7])), sl.Zero(sae.without([3, 7]))]
+    parity.check(one.model, one.tiny.inputs, {"blocks.1.resid": edits}, ["blocks.1.resid", "final"], remote)
 
 
 class Inherited(sl.Scale):
