@@ -96,7 +96,7 @@ def test_sites_and_sparsity_are_read(tmp_path):
         ({"dataset_average_activation_norm": {"in": 3.0}}, "out is None, expected a"),
         (
             {"dataset_average_activation_norm": {"in": 3.0, "out": 0}},
-            "out is 0.*, expected a positive number",
+            "out is 0.*, expected a positive",
         ),
         ({"jump_relu_threshold": "0.2"}, "jump_relu_threshold is '0.2'"),
         ({"act_fn": "topk"}, "act_fn is 'topk'"),
