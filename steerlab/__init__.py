@@ -13,6 +13,7 @@ _HOMES = {
     "steerlab.bases": (
         *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Pursuit", "Subspace"),
     ),
+    "steerlab.budget": ("Budget", "within_budget"),
     "steerlab.comparing": ("Comparison",),
     "steerlab.edits": (
         *("Add", "Chain", "Clamp", "Edit", "Fn", "Mask", "Mean"),
@@ -40,6 +41,7 @@ __all__ = [
     "Activations",
     "Add",
     "Basis",
+    "Budget",
     "Chain",
     "Clamp",
     "Comparison",
@@ -80,6 +82,7 @@ __all__ = [
     "metrics",
     "prompt_maps",
     "save_intervention",
+    "within_budget",
     "wrap",
 ]
 
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from steerlab import families, figures, metrics
     from steerlab.activations import Activations
     from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
+    from steerlab.budget import Budget, within_budget
     from steerlab.comparing import Comparison
     from steerlab.edits import (
         Add,

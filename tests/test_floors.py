@@ -34,7 +34,7 @@ ROOMS = [
         "estimating",
     ),
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
-    *("model", "wrapping", "prompt_attention", "backends"),
+    *("model", "wrapping", "prompt_attention", "budget", "backends"),
     *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store"),
     *("demo", "cli"),
 ]

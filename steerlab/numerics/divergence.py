@@ -24,6 +24,12 @@ def kl_last(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (log_p.exp() * (log_p - other.double().log_softmax(-1))).sum(-1)
 
 
+def kl_tokens(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """``KL(base || other)`` of every distribution, ``[...]`` from logits ``[..., vocabulary]``, in nats."""
+    pieces = (logits.reshape(-1, base.shape[-1]).split(256) for logits in (base, other))
+    return torch.cat([kl_last(p, q) for p, q in zip(*pieces, strict=True)]).reshape(base.shape[:-1])
+
+
 def relative_change(base: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """``||other - base|| / ||base||`` a row, ``[batch]``."""
     base, other = base.flatten(1).double(), other.flatten(1).double()
