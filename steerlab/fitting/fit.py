@@ -158,6 +158,7 @@ def _first_weights(job: Job, atoms: int) -> Weights:
     return {name: first[name].clone().to(job.mean.device) for name in job.kind.weights}
 
 
+@torch.enable_grad()
 def _train(job: Job, state: State, keep: Callable[[], None]) -> None:
     """Make the steps that are left, in place."""
     settings = job.settings

@@ -103,6 +103,15 @@ def test_scale_and_centre_are_folded_so_that_raw_activations_go_in_and_come_out(
     assert not torch.allclose(raw.bias, other.bias, atol=1.0)  # without centring the bias starts at zero
 
 
+def test_it_trains_under_no_grad_too():
+    x = torch.randn(64, 4, generator=generator(0))
+    settings = Fitting(k=2, steps=3, batch=16)
+    with torch.no_grad():
+        quiet = fit_dictionary(x, 8, settings=settings)
+    assert torch.equal(quiet.decoder, fit_dictionary(x, 8, settings=settings).decoder)
+    assert not quiet.decoder.requires_grad
+
+
 def pairs(rho: float) -> torch.Tensor:
     """24 shared concepts, drawn in two modalities along directions of cosine rho, beside 6 private ones each.
 

@@ -6,7 +6,10 @@ import argparse
 import importlib
 import json
 import logging
+from functools import partial
 from pathlib import Path
+
+from steerlab.zoo.training import dictionaries
 
 MODELS = {
     "shapes-checker": "steerlab.zoo.training.checker",
@@ -19,18 +22,23 @@ WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 def main() -> None:
-    """Train a model afresh, or measure the one that ships, and print its numbers."""
+    """Train a model or a dictionary afresh, or measure the one that ships, and print its numbers."""
     parser = argparse.ArgumentParser(prog="python -m steerlab.zoo.training", description=main.__doc__)
     parser.add_argument("what", choices=["train", "evaluate"])
-    parser.add_argument("name", choices=list(MODELS))
-    parser.add_argument("--out", type=Path, help="folder of the model; that of the package by default")
+    parser.add_argument("name", choices=[*MODELS, *dictionaries.PLANS])
+    parser.add_argument("--out", type=Path, help="folder of the model, or of all dictionaries; the package's")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    module = importlib.import_module(MODELS[asked.name])
-    folder = asked.out or WEIGHTS / asked.name
+    if plan := dictionaries.PLANS.get(asked.name):
+        folder = asked.out or WEIGHTS / "dictionaries"
+        train, evaluate = partial(dictionaries.train, plan), partial(dictionaries.evaluate, plan)
+    else:
+        module = importlib.import_module(MODELS[asked.name])
+        folder = asked.out or WEIGHTS / asked.name
+        train, evaluate = module.train, module.evaluate
     if asked.what == "train":
-        module.train(folder)
-    print(json.dumps(module.evaluate(folder), indent=1))
+        train(folder)
+    print(json.dumps(evaluate(folder), indent=1))
 
 
 if __name__ == "__main__":
