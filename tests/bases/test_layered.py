@@ -8,11 +8,11 @@ from torch import nn
 from steerlab.bases import Dictionary, Relu, TopK
 from steerlab.bases.layered import Hidden, Layer, Layered
 
-torch_state = torch.Generator().manual_seed(0)
+GENERATOR = torch.Generator().manual_seed(0)
 
 
 def draw(*shape: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch_state)
+    return torch.randn(*shape, generator=GENERATOR)
 
 
 def layer(linear: nn.Linear, norm: nn.LayerNorm) -> Layer:
