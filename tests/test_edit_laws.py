@@ -9,7 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.bases import Linear, TopK
-from steerlab.edits import EDITS
+from steerlab.edits import EDITS, ToPrototype
 
 DIM = 6
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -44,6 +44,10 @@ EXAMPLES = {
     "Replace": [sl.Replace(random(DIM)), sl.Replace(random(2, 3, DIM)), sl.Replace(random(DIM), SUBSPACE)],
     "Scale": [sl.Scale(1.0), sl.Scale(-2.0), sl.Scale(0.5, SUBSPACE)],
     "Swap": [sl.Swap([1, 0]), sl.Swap([1, 1], SUBSPACE), sl.Swap([1, 0], SAE.only([3]))],
+    "ToPrototype": [
+        ToPrototype(SAE.only([0, 7]), random(2), 0.5),
+        ToPrototype(SUBSPACE, random(2)),
+    ],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }
 EVERY = [

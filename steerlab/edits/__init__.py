@@ -10,6 +10,7 @@ from steerlab.edits.listen import Listen, across
 from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
 from steerlab.edits.project import Project, Remove
+from steerlab.edits.prototype import ToPrototype
 from steerlab.edits.replace import Replace
 from steerlab.edits.scale import Scale
 from steerlab.edits.swap import Swap
@@ -32,6 +33,7 @@ __all__ = [
     "Scale",
     "Scoped",
     "Swap",
+    "ToPrototype",
     "Zero",
     "across",
 ]
