@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "doctor", "what is covered, what is not and why", _doctor).add_argument(
         "model", help=model
     )
-    _command(commands, "list", "families, edits, embedded models, faulty plug-ins", _list)
+    _command(commands, "list", "families, edits, formats, embedded models, faulty plug-ins", _list)
     return parser
 
 
@@ -108,8 +108,10 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 def _list(chosen: argparse.Namespace) -> None:
     from steerlab import zoo
+    from steerlab.bases.formats import FORMATS
     from steerlab.edits import EDITS
     from steerlab.families import FAMILIES
+    from steerlab.zoo import dictionaries
 
     print("families (types of models each is for)")
     for name in FAMILIES:
@@ -120,10 +122,17 @@ def _list(chosen: argparse.Namespace) -> None:
     for name in EDITS:
         does = (EDITS[name].__doc__ or "").strip().partition("\n")[0].replace("``", "")
         print(f"  {name:22} {does}".rstrip())
+    print("formats of dictionaries")
+    for name in FORMATS:
+        print(f"  {name:22} {FORMATS[name].about}")
     print("embedded models")
     for name in zoo.names():
         print(f"  zoo:{name}")
-    faults = [(r.kind, name, fault) for r in (FAMILIES, EDITS) for name, fault in r.faults.items()]
+    print("embedded dictionaries")
+    for name in dictionaries.names():
+        print(f"  zoo:{name}")
+    registries = (FAMILIES, EDITS, FORMATS)
+    faults = [(r.kind, name, fault) for r in registries for name, fault in r.faults.items()]
     print("faulty plug-ins" if faults else "no faulty plug-ins")
     for kind, name, fault in faults:
         print(f"  {kind} {name}: {fault}")

@@ -145,7 +145,9 @@ def _step(model: Held, one: Placed) -> _Step:
             f"{site}: {scoped!r} acts on some entries only, and weights are the same for all; use edit(...)"
         )
     basis = getattr(edit, "basis", None)
-    if type(edit) not in AFFINE or not (basis is None or isinstance(basis, Subspace)):
+    follows_the_stream = isinstance(edit, Add) and edit.unit != "raw"
+    linear = basis is None or isinstance(basis, Subspace)
+    if type(edit) not in AFFINE or not linear or follows_the_stream:
         raise SteerlabError(
             f"{site}: {edit!r} is not a fixed linear map; Add, Zero, Scale, Remove and Project of linear "
             "coordinates are"
