@@ -25,7 +25,17 @@ from steerlab.steps import Ramp
 from steerlab.trees import built, written
 
 JSON, TENSORS, VERSION = "steer.json", "steer.safetensors", 1
-KEYS = ("format", "version", "made_with", "about", "licence", "provenance", "model", "interventions")
+KEYS = (
+    "format",
+    "version",
+    "made_with",
+    "about",
+    "licence",
+    "provenance",
+    "model",
+    "sha256",
+    "interventions",
+)
 
 
 def kinds() -> dict[str, type]:
@@ -75,13 +85,14 @@ def save_intervention(
     path.mkdir(parents=True, exist_ok=True)
     own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     try:
-        text = json.dumps(content, indent=2, allow_nan=False)
+        json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as fault:
         raise SteerlabError(f"the provenance holds numbers and texts only: {fault}") from None
-    for name, write in ((TENSORS, lambda p: save_file(own, p)), (JSON, lambda p: p.write_text(text))):
-        beside = path / (name + ".part")
-        write(beside)
-        beside.replace(path / name)
+    save_file(own, path / (TENSORS + ".part"))
+    content["sha256"] = Source(path).fingerprint(TENSORS + ".part")
+    (path / (JSON + ".part")).write_text(json.dumps(content, indent=2), encoding="utf-8")
+    for name in (TENSORS, JSON):
+        (path / (name + ".part")).replace(path / name)
     return path
 
 
@@ -98,6 +109,8 @@ def load_intervention(folder: str | Path) -> Intervention:
         if key not in KEYS:
             raise SteerlabError(f"{folder}: {JSON} has an unknown key {key!r}{nearest(key, KEYS)}")
     tensors = source.weights(TENSORS).tensors
+    if content.get("sha256") != source.fingerprint(TENSORS):
+        raise SteerlabError(f"{folder}: {TENSORS} is not the file that {JSON} was written with")
     edits = built(content.get("interventions"), tensors, kinds(), str(folder))
     if not isinstance(edits, dict):
         raise SteerlabError(f"{folder}: {JSON} holds no interventions by site")

@@ -194,6 +194,8 @@ def test_broken_files_are_named(llama, tmp_path):
     with pytest.raises(SteerlabError, match="steer.safetensors is not a whole safetensors file"):
         sl.load_intervention(folder)
     save_file({"interventions": torch.zeros(3)}, folder / "steer.safetensors")
+    with pytest.raises(SteerlabError, match="not the file that steer.json was written with"):
+        sl.load_intervention(folder)
     (folder / "steer.json").write_text("{")
     with pytest.raises(SteerlabError, match="steer.json is not JSON"):
         sl.load_intervention(folder)
