@@ -82,12 +82,12 @@ def save_intervention(
     }
     path = Path(folder)
     path = path if path.suffix == ".steer" else path.with_name(path.name + ".steer")
-    path.mkdir(parents=True, exist_ok=True)
     own = {name: t.detach().cpu().clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     try:
         json.dumps(content, allow_nan=False)
     except (TypeError, ValueError) as fault:
         raise SteerlabError(f"the provenance holds numbers and texts only: {fault}") from None
+    path.mkdir(parents=True, exist_ok=True)
     save_file(own, path / (TENSORS + ".part"))
     content["sha256"] = Source(path).fingerprint(TENSORS + ".part")
     (path / (JSON + ".part")).write_text(json.dumps(content, indent=2), encoding="utf-8")

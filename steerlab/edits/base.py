@@ -109,6 +109,10 @@ def in_coordinates(
     x_wide = wide(x)
     if basis is None:
         return change(x_wide).to(x.dtype)
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):  # it would take the codes in half precision
+        with torch.autocast(kind, enabled=False):
+            return basis.moved(x_wide, change, keeps_zero=keeps_zero).to(x.dtype)
     return basis.moved(x_wide, change, keeps_zero=keeps_zero).to(x.dtype)
 
 

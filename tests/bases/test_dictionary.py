@@ -82,6 +82,14 @@ def test_all_codes_scale_alike_and_the_error_goes_only_when_asked(name):
     assert not torch.allclose(sl.Scale(1.0, sae.dropping_error())(X), X, atol=0.1)
 
 
+@pytest.mark.parametrize("name", ("relu", "top-k"))
+def test_autocast_does_not_coarsen_the_codes(name):
+    sae, x = made(name), X.float()
+    for edit in (sl.Zero(sae.only([3, 9])), sl.Scale(2.0, sae)):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(edit(x), torch.autocast("cpu", enabled=False)(edit)(x))
+
+
 def test_edits_of_two_atoms_add_up_in_any_order():
     sae = made("relu")
     both = sl.Zero(sae.only([3, 9]))(X)
