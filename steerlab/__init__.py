@@ -13,6 +13,7 @@ _HOMES = {
     "steerlab.bases": (
         *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Pursuit", "Subspace"),
     ),
+    "steerlab.bases.probing": ("Probe", "probe"),
     "steerlab.budget": ("Budget", "within_budget"),
     "steerlab.comparing": ("Comparison",),
     "steerlab.edits": (
@@ -20,6 +21,7 @@ _HOMES = {
         *("Listen", "Project", "RandomControl", "Remove", "Replace", "Scale", "Swap", "Zero", "across"),
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
+    "steerlab.fitting": ("Fitting", "fit_dictionary"),
     "steerlab.generating": ("Generated",),
     "steerlab.intervention": ("Intervention",),
     "steerlab.loading": ("load",),
@@ -50,6 +52,7 @@ __all__ = [
     "Edit",
     "Facts",
     "Fista",
+    "Fitting",
     "Fn",
     "Generated",
     "Intervention",
@@ -57,6 +60,7 @@ __all__ = [
     "Mask",
     "Mean",
     "Model",
+    "Probe",
     "Project",
     "PromptMaps",
     "Pursuit",
@@ -76,10 +80,12 @@ __all__ = [
     "across",
     "families",
     "figures",
+    "fit_dictionary",
     "load",
     "load_dictionary",
     "load_intervention",
     "metrics",
+    "probe",
     "prompt_maps",
     "save_intervention",
     "within_budget",
@@ -90,6 +96,7 @@ if TYPE_CHECKING:
     from steerlab import families, figures, metrics
     from steerlab.activations import Activations
     from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
+    from steerlab.bases.probing import Probe, probe
     from steerlab.budget import Budget, within_budget
     from steerlab.comparing import Comparison
     from steerlab.edits import (
@@ -111,6 +118,7 @@ if TYPE_CHECKING:
         across,
     )
     from steerlab.errors import SteerlabError, SteerlabWarning
+    from steerlab.fitting import Fitting, fit_dictionary
     from steerlab.generating import Generated
     from steerlab.intervention import Intervention
     from steerlab.loading import load
