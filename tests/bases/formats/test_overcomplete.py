@@ -101,6 +101,11 @@ def test_small_networks_and_searches_survive_our_own_file(case, tmp_path):
     assert own.VERSION == 1
 
 
+def test_a_wider_delta_leaves_atoms_where_they_are():
+    stored, wider = (read("archetypal.pt", k=6, delta=delta).decoder for delta in (0.8, 5.0))
+    torch.testing.assert_close(stored, wider)
+
+
 def test_relaxed_atoms_stay_within_delta_of_the_mixtures():
     state = torch.load(FIXTURES / "archetypal.pt")
     mixtures = torch.nn.functional.normalize(state["dictionary.W"].relu(), p=1, dim=1) @ state["dictionary.C"]

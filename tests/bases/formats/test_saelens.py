@@ -85,6 +85,14 @@ def test_folding_the_whitening_equals_the_packages_fold():
     torch.testing.assert_close(folded.reconstruct(expected["x"]), expected["out"], atol=1e-4, rtol=1e-4)
 
 
+def test_a_factor_before_the_whitening_is_applied_and_undone():
+    expected = numbers("whitened")
+    scaled = read(FIXTURES / "whitened", scaling_factor=2.0)
+    torch.testing.assert_close(scaled.encode(expected["x"] / 2), expected["codes"], atol=1e-4, rtol=1e-4)
+    out = scaled.decode(expected["codes"])
+    torch.testing.assert_close(out, expected["out"] / 2, atol=1e-4, rtol=1e-4)
+
+
 def test_a_whitening_without_its_matrix_is_refused(tmp_path):
     copy = changed("standard", tmp_path, normalize_activations="covariance_whitening")
     with pytest.raises(SteerlabError, match=r"there is no activation_whitening\.safetensors"):
