@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,7 +60,10 @@ class Assumed:
 
 def _recognises(source: Source) -> bool:
     name = _file(source)
-    return name is not None and not is_universal(source) and _signs(_held(source, name))
+    if name is None or is_universal(source):
+        return False
+    names = source.keys(name)
+    return _signs(names) or (NESTED in names and _signs(_held(source, name)))
 
 
 def is_universal(source: Source) -> bool:
@@ -75,17 +78,14 @@ def _file(source: Source) -> str | None:
 
 
 def _held(source: Source, name: str) -> Weights:
-    """The state dict of a file; without tensors where the file cannot be read."""
-    try:
-        weights = source.weights(name)
-    except SteerlabError:
-        return Weights({}, name)
+    """The state dict of a file, which checkpoints of training hold inside."""
+    weights = source.weights(name)
     inner = weights.other.get(NESTED)
     return Weights(inner, name) if isinstance(inner, Mapping) else weights
 
 
-def _signs(weights: Weights) -> bool:
-    return FREE in weights or {ARCHETYPAL, "dictionary.W"} <= set(weights)
+def _signs(names: Iterable[str]) -> bool:
+    return FREE in names or {ARCHETYPAL, "dictionary.W"} <= set(names)
 
 
 def _read(source: Source, options: Mapping[str, Any]) -> Dictionary:
@@ -109,7 +109,6 @@ def read_state(source: Source, options: Mapping[str, Any], norm: Norm, name: str
     file = _file(source)
     if file is None:
         raise SteerlabError(f"{source.shown}: name the one file of weights")
-    source.weights(file)  # a broken file says so here
     weights = _held(source, file)
     if not _signs(weights):
         raise SteerlabError(f"{file} has neither {FREE} nor {ARCHETYPAL}: no dictionary of this kind")

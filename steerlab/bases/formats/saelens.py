@@ -15,6 +15,7 @@ from steerlab.bases.folds import unit_rows
 from steerlab.bases.formats.config import choice, number, table, whole, word
 from steerlab.bases.formats.files import Source, Weights
 from steerlab.bases.formats.format import register
+from steerlab.bases.formats.hook_names import lens_site
 from steerlab.bases.greedy import Greedy
 from steerlab.bases.norms import ConstantLength, LayerNorm, Norm, Same, Standardise, Whitening
 from steerlab.bases.rules import JumpRelu, Relu, TopK
@@ -199,7 +200,7 @@ def _facts(cfg: Mapping[str, Any], source: Source, transcoder: bool) -> Facts:
     reads = None
     if transcoder:
         reads, site = site or "an input that its file does not name", word(cfg, "hook_name_out")
-    elif site is not None and isinstance(cfg.get("hook_head_index"), int):
+    elif isinstance(cfg.get("hook_head_index"), int) and lens_site(site or "") is not None:
         site = str(Site.parse(site)._replace(heads=str(cfg["hook_head_index"])))
     return Facts(
         site=site,

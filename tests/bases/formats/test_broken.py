@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from steerlab.bases.formats import read_dictionary
-from steerlab.bases.formats.files import Source, read_rows
+from steerlab.bases.formats.files import Source, Weights, read_rows
 from steerlab.errors import SteerlabError
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -144,6 +144,23 @@ def test_a_folder_of_several_dictionaries_lists_them(tmp_path):
         shutil.copytree(FIXTURES / "sparsify" / layer, tmp_path / layer)
     with pytest.raises(SteerlabError, match=r"holds several dictionaries.*layers\.3, layers\.5\.mlp"):
         read_dictionary(tmp_path, None, {})
+
+
+def test_names_of_tensors_come_from_the_header(tmp_path):
+    shutil.copytree(FIXTURES / "saelens" / "standard", tmp_path / "sae")
+    file = tmp_path / "sae" / "sae_weights.safetensors"
+    source = Source(tmp_path / "sae")
+    assert source.keys(file.name) == {"W_enc", "W_dec", "b_enc", "b_dec"}
+    assert not any(isinstance(read, Weights) for read in source._read.values())
+    assert source.keys("cfg.json") == set()
+
+
+def test_what_else_lies_in_a_folder_does_not_confuse(tmp_path):
+    copy = Copy("saelens/standard", tmp_path)
+    save_file({"sparsity": torch.zeros(48)}, copy.path / "sparsity.safetensors")
+    (copy.path / "runner_cfg.json").write_text("{}")
+    (copy.path / "README.md").write_text("a dictionary")
+    assert copy.read().facts.source == "saelens"
 
 
 def test_an_option_of_another_format_is_refused(tmp_path):
