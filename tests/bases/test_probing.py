@@ -99,6 +99,16 @@ def test_a_threshold_in_other_units_is_found(power):
     assert any("4 are advertised" in w for w in found.warnings)
 
 
+def test_a_threshold_far_too_low_is_found_though_more_codes_explain_more():
+    x, true = planted(64, 64, size=20.0)
+    x = x + draw(1500, 64, seed=11)
+    low = JumpRelu(true.encoder.rule.threshold * 8 / float(x.norm(dim=1).mean()))  # sqrt(64)
+    found = probe(dataclasses.replace(true, encoder=dataclasses.replace(true.encoder, rule=low)), x)
+    right = probe(true, x)
+    assert right.warnings == () and found.r2 > right.r2 and found.l0 > 3 * right.l0
+    assert "the threshold were over sqrt(dim) over the mean length" in best(found)
+
+
 def test_a_normalisation_that_was_forgotten_is_found():
     rows = draw(96, 64, seed=4)
     rows = rows - rows.mean(1, keepdim=True)  # what is centred has no part along the ones

@@ -9,10 +9,11 @@ import numpy as np
 import published_text as text
 import pytest
 import torch
-from published import Draw
+from published import Draw, write_json, write_safetensors
 from safetensors.torch import load_file, save_file
 
 import steerlab as sl
+from steerlab.bases.probing import probe
 
 X = np.random.default_rng(1).standard_normal((60, 16)).astype(np.float32) * 1.5
 LENGTHS = (3.0, 0.7)
@@ -144,3 +145,31 @@ def test_llamascopium_dictionaries_of_several_sites_are_refused(tensors, reason,
     save_file(load_file(made.weights) | tensors, made.weights)
     with pytest.raises(sl.SteerlabError, match=reason):
         sl.load_dictionary(made.path)
+
+
+def test_the_probe_finds_a_threshold_in_the_wrong_space(tmp_path):
+    rng = np.random.default_rng(3)
+    rows = rng.standard_normal((384, 256))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    chosen = np.argsort(rng.random((800, 384)), axis=1)[:, :4]
+    codes = np.zeros((800, 384))
+    np.put_along_axis(codes, chosen, rng.uniform(15, 25, (800, 4)), 1)
+    x = codes @ rows
+    length = float(np.linalg.norm(x, axis=1).mean())
+    config = {
+        "norm_activation": "dataset-wise",
+        "act_fn": "jumprelu",
+        "jump_relu_threshold": 10.0,
+        "top_k": 4,
+    }
+    config |= {f"hook_point_{side}": "blocks.8.hook_resid_post" for side in ("in", "out")}
+    config["dataset_average_activation_norm"] = {"in": length, "out": length}
+    write_json(tmp_path / "hyperparams.json", config)
+    tensors = {"encoder.weight": rows, "encoder.bias": np.zeros(384), "decoder.bias": np.zeros(256)}
+    tensors = {name: t.astype(np.float32) for name, t in (tensors | {"decoder.weight": rows.T}).items()}
+    write_safetensors(tmp_path / "checkpoints" / "final.safetensors", tensors)
+    acts = torch.tensor(x, dtype=torch.float32)
+    right = probe(sl.load_dictionary(tmp_path), acts)
+    assert right.warnings == () and right.r2 > 0.9 and abs(right.l0 - 4) < 0.5
+    wrong = probe(sl.load_dictionary(tmp_path, threshold_space="raw"), acts)
+    assert "the threshold were times sqrt(dim) over the mean length" in wrong.warnings[-1]
