@@ -28,9 +28,6 @@ def probed(folder: Path, encoder: torch.Tensor, decoder: torch.Tensor, **setting
     tensors = {"W_enc": encoder, "W_dec": decoder, "threshold": torch.full((DIM,), threshold), **biases}
     tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()}
     save_file(tensors, folder / "sae_weights.safetensors")
-        {name: t.clone(memory_format=torch.contiguous_format) for name, t in tensors.items()},
-        folder / "sae_weights.safetensors",
-    )
     config = {"architecture": "jumprelu", "d_in": DIM, "d_sae": DIM, "metadata": {}, **settings}
     (folder / "cfg.json").write_text(json.dumps(config))
     return probe(read_dictionary(folder, None, {}), X)
