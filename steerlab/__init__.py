@@ -16,9 +16,21 @@ _HOMES = {
     "steerlab.bases.probing": ("Probe", "probe"),
     "steerlab.budget": ("Budget", "within_budget"),
     "steerlab.comparing": ("Comparison",),
+    "steerlab.control_vectors": ("read_control_vector", "write_control_vector"),
     "steerlab.edits": (
         *("Add", "Chain", "Clamp", "Edit", "Fn", "Mask", "Mean"),
-        *("Listen", "Project", "RandomControl", "Remove", "Replace", "Scale", "Swap", "Zero", "across"),
+        *(
+            "Listen",
+            "Project",
+            "RandomControl",
+            "Remove",
+            "Replace",
+            "Scale",
+            "Swap",
+            "ToPrototype",
+            "Zero",
+            "across",
+        ),
     ),
     "steerlab.errors": ("SteerlabError", "SteerlabWarning"),
     "steerlab.fitting": ("Fitting", "fit_dictionary"),
@@ -35,7 +47,7 @@ _HOMES = {
     "steerlab.tokens": ("TokenMap",),
     "steerlab.wrapping": ("wrap",),
 }
-_MODULES = ("families", "figures", "metrics")
+_MODULES = ("atoms", "families", "figures", "metrics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -75,9 +87,11 @@ __all__ = [
     "SteerlabWarning",
     "Subspace",
     "Swap",
+    "ToPrototype",
     "TokenMap",
     "Zero",
     "across",
+    "atoms",
     "families",
     "figures",
     "fit_dictionary",
@@ -87,18 +101,21 @@ __all__ = [
     "metrics",
     "probe",
     "prompt_maps",
+    "read_control_vector",
     "save_intervention",
     "within_budget",
     "wrap",
+    "write_control_vector",
 ]
 
 if TYPE_CHECKING:
-    from steerlab import families, figures, metrics
+    from steerlab import atoms, families, figures, metrics
     from steerlab.activations import Activations
     from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
     from steerlab.bases.probing import Probe, probe
     from steerlab.budget import Budget, within_budget
     from steerlab.comparing import Comparison
+    from steerlab.control_vectors import read_control_vector, write_control_vector
     from steerlab.edits import (
         Add,
         Chain,
@@ -114,6 +131,7 @@ if TYPE_CHECKING:
         Replace,
         Scale,
         Swap,
+        ToPrototype,
         Zero,
         across,
     )

@@ -109,6 +109,8 @@ class Source:
     def keys(self, name: str) -> set[str]:
         """Names of the tensors in a file; empty where it cannot be read as one."""
         try:
+            if name.endswith((".safetensors", ".npz")) and f"weights:{name}" not in self._read:
+                return _names_in(self.folder / name)  # the header alone: a folder may hold gigabytes
             if name.endswith(".safetensors"):  # its header alone says them
                 return self._once(name, "names", _read_names)
             weights = self.weights(name)
@@ -172,6 +174,17 @@ def _read_names(file: Path) -> set[str]:
             return set(opened.keys())
     except (SafetensorError, OSError, ValueError) as fault:
         raise SteerlabError(f"{file.name} is not a whole safetensors file: {fault}") from None
+
+
+def _names_in(file: Path) -> set[str]:
+    try:
+        if file.suffix == ".npz":
+            with zipfile.ZipFile(file) as opened:
+                return {name.removesuffix(".npy") for name in opened.namelist()}
+        with safe_open(file, framework="pt") as opened:
+            return set(opened.keys())
+    except (SafetensorError, OSError, ValueError, zipfile.BadZipFile) as fault:
+        raise SteerlabError(f"{file.name}: {fault}") from None
 
 
 def read_rows(file: Path, name: str, rows: list[int]) -> torch.Tensor:
