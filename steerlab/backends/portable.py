@@ -41,7 +41,7 @@ def check_portable(site: Site, edit: Any) -> set[str]:
             reason = "uses super() without arguments"
         elif owner and any(name.startswith(f"_{owner.lstrip('_')}__") for name in code.co_names):
             reason = "uses a private __name"
-        elif hasattr(function, "__wrapped__") and function.__name__ != "__repr__":  # a dataclass makes its own
+        elif hasattr(function, "__wrapped__") and function.__name__ != "__repr__":  # dataclasses make theirs
             reason = "is wrapped by a decorator, which would be lost"
         else:
             continue
