@@ -109,10 +109,8 @@ class Source:
     def keys(self, name: str) -> set[str]:
         """Names of the tensors in a file; empty where it cannot be read as one."""
         try:
-            if name.endswith((".safetensors", ".npz")) and f"weights:{name}" not in self._read:
-                return _names_in(self.folder / name)  # the header alone: a folder may hold gigabytes
-            if name.endswith(".safetensors"):  # its header alone says them
-                return self._once(name, "names", _read_names)
+            if name.endswith((".safetensors", ".npz")):  # their headers alone say them
+                return self._once(name, "names", _names_in)
             weights = self.weights(name)
         except SteerlabError:
             return set()
@@ -164,14 +162,6 @@ def read_safetensors(
         with safe_open(file, framework="pt") as opened:
             names = [] if header_only else list(opened.keys())
             return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
-    except (SafetensorError, OSError, ValueError) as fault:
-        raise SteerlabError(f"{file.name} is not a whole safetensors file: {fault}") from None
-
-
-def _read_names(file: Path) -> set[str]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            return set(opened.keys())
     except (SafetensorError, OSError, ValueError) as fault:
         raise SteerlabError(f"{file.name} is not a whole safetensors file: {fault}") from None
 
