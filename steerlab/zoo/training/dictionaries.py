@@ -60,7 +60,7 @@ class Plan:
 PLANS = {
     plan.name: plan
     for plan in (
-        Plan("smollm2", "blocks.15.resid", 2560, Fitting(k=32, steps=2500, batch=2048, lr=1e-3)),
+        Plan("smollm2", "blocks.15.resid", 2048, Fitting(k=32, steps=2500, batch=1024, lr=2e-3)),
         Plan("shapes-vit", "blocks.4.resid", 256, Fitting(k=8, steps=3000, batch=1024, lr=2e-3)),
         Plan("shapes-sdxl", "unet.up.1.2.update", 512, Fitting(k=8, steps=3000, batch=1024, lr=2e-3)),
         Plan("shapes-clip", "vision.blocks.3.resid", 256, Fitting(k=8, steps=3000, batch=1024, lr=2e-3)),

@@ -18,7 +18,7 @@ from steerlab.zoo.training.corpus import written
 
 __all__ = ["HARVESTS", "harvest"]
 
-_TEXTS, _TEXTS_HELD_OUT = 14, 2  # batches of 128 texts that the model writes itself
+_TEXTS, _TEXTS_HELD_OUT = 12, 1  # batches of 128 texts that the model writes itself
 _PICTURES, _CLIPS, _CAPTIONS = (1600, 300), (400, 80), (240, 40)  # to train on, to measure on
 _STEPS, _GUIDANCE = 20, 3.0
 _AT_ONCE = 40
