@@ -37,6 +37,6 @@ class Sum(nn.Module):
 
 
 def cases(model: sl.Model, site: str) -> torch.Tensor:
-    """All activations ``[entry, dim]`` of `TEXTS` that are not padding, one text at a time."""
+    """Activations ``[entry, dim]`` of `TEXTS` after the first token, one text at a time."""
     single = [TEXTS[0], *TEXTS[1]]
-    return torch.cat([model.capture(text, site)[site][0] for text in single])
+    return torch.cat([model.capture(text, site)[site][0, 1:] for text in single])

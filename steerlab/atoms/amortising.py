@@ -12,7 +12,7 @@ from steerlab.numerics.fidelity import r2
 from steerlab.numerics.geometry import unit
 from steerlab.numerics.pursuit import refit
 
-ROUNDS, FEW = 8, 64  # bisections of the penalty, and rows they run on
+ROUNDS, FEW = 7, 32  # bisections of the penalty, and rows they run on
 
 
 @dataclass(frozen=True)

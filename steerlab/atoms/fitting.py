@@ -10,7 +10,7 @@ import torch
 
 from steerlab.atoms.amortising import Amortisation, amortisation
 from steerlab.atoms.splicing import Splice, splice
-from steerlab.atoms.stream import Heard, Reservoir, listened, reads_of, site_of, twice
+from steerlab.atoms.stream import Heard, Reservoir, listened, reads_of, site_of, twice, usual_tokens
 from steerlab.atoms.tables import table
 from steerlab.bases import Dictionary
 from steerlab.errors import SteerlabError
@@ -21,8 +21,8 @@ from steerlab.numerics.tallies import CodeTally, tally
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice
 
-POINTS, SEARCHED = 2048, 256  # activations kept for the distance to data and for the search
-WIDEST = 8192  # atoms of a dictionary for which the search is cheap enough to be run unasked
+POINTS, SEARCHED = 2048, 128  # activations kept for the distance to data and for the search
+WIDEST = 4096  # atoms of a dictionary for which the search is cheap enough to be run unasked
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,7 @@ class Fit:
     coherence : float
         Largest cosine of two atoms.
     amortisation : Amortisation, optional
-        The encoder against a search; None for transcoders, and for dictionaries of more than 8192 atoms,
+        The encoder against a search; None for transcoders, and for dictionaries of more than 4096 atoms,
         where `steerlab.atoms.amortisation` measures it.
     splice : Splice, optional
         What the model loses; None where it has no logits.
@@ -104,7 +104,9 @@ class Fit:
             ["coherence", self.coherence],
         ]
         parts = [f"{self.site}, {self.entries} activations", table(["", "value"], rows)]
-        parts += [str(part) for part in (self.amortisation, self.splice) if part is not None]
+        unmeasured = "amortisation gap: not measured here, see steerlab.atoms.amortisation"
+        parts.append(unmeasured if self.amortisation is None else str(self.amortisation))
+        parts += [] if self.splice is None else [str(self.splice)]
         return "\n".join(parts)
 
 
@@ -118,8 +120,7 @@ def fit(
 ) -> Fit:
     """Measure a dictionary on the activations it is for, and splice its reconstructions into the model.
 
-    Padding is never counted. In language models the first token of a text has an activation unlike all
-    others, and dictionaries are often trained without it: ``tokens="1:"`` leaves it out here too.
+    Padding is never counted.
 
     Parameters
     ----------
@@ -132,7 +133,8 @@ def fit(
     at : site, optional
         Where; the dictionary's own site by default.
     tokens : optional
-        Tokens to look at and to splice, as in a scope.
+        Tokens to look at and to splice, as in a scope. By default all; in texts all but the first, whose
+        activation is many times as long as any other and would decide R2 alone: ``tokens="all"`` takes it in.
 
     Returns
     -------
@@ -143,7 +145,9 @@ def fit(
     fidelity: Fidelity | None = None
     codes: CodeTally | None = None
     points, searched = Reservoir(POINTS), Reservoir(SEARCHED)
+    where = tokens
     for heard in listened(model, dictionary, batches, site=site, tokens=tokens):
+        where = usual_tokens(heard.tokens) if tokens is None else tokens
         source, target = heard.entries()
         if not len(source):
             continue
@@ -168,7 +172,7 @@ def fit(
             model,
             dictionary,
             batches,
-            where=(site, reads_of(model, dictionary, site), tokens),
+            where=(site, reads_of(model, dictionary, site), where),
             mean=fidelity.mean,
         ),
     )

@@ -104,7 +104,7 @@ class Coded:
             real = torch.ones_like(ids, dtype=torch.bool) if tokens.real is None else tokens.real[row]
             codes = codes[real.to(codes.device)]
             pieces = (
-                [str(i) for i in ids[real].tolist()]
+                [f" {i}" for i in ids[real].tolist()]
                 if tokens.pieces is None
                 else tokens.pieces(ids[real].tolist())
             )
@@ -156,7 +156,8 @@ def atom_map(
     inputs : object
         One batch, as for `Model.capture`.
     tokens : optional
-        Tokens to look at; by default the patches of pictures, and in texts all that are not special.
+        Tokens to look at; by default the patches of pictures, and in texts all but the first
+        and the special ones.
 
     Returns
     -------

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 
-from steerlab.atoms.stream import listened, reads_of, site_of
+from steerlab.atoms.stream import Heard, listened, reads_of, site_of, usual_tokens
 from steerlab.bases import Dictionary
 from steerlab.comparing import main_output
-from steerlab.edits import Edit, Fn, RandomControl, Zero, across
+from steerlab.edits import Edit, Fn, RandomControl, Scoped, Zero, across
 from steerlab.edits.base import wide
+from steerlab.entrances import what_to_call
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes
 from steerlab.model import Model
+from steerlab.tokens import TokenChoice
 
 Masked = Callable[[torch.Tensor], Changes]
 
@@ -43,18 +45,29 @@ class Parts:
     control: Callable[[int], Changes]
 
 
-def atoms_of(model: Model, dictionary: Dictionary, inputs: Any, atoms: Sequence[int] | int | None) -> Parts:
-    """The codes of some atoms, or of all that are active in the inputs."""
+def atoms_of(
+    model: Model,
+    dictionary: Dictionary,
+    inputs: Any,
+    atoms: Sequence[int] | int | None,
+    tokens: TokenChoice | None,
+) -> Parts:
+    """The codes of some atoms, or of all that are active in the inputs, at some tokens."""
     site = site_of(model, dictionary)
     reads = reads_of(model, dictionary, site)
-    numbers = active_atoms(model, dictionary, inputs) if atoms is None else dictionary.numbers(atoms)
+    heard = next(iter(listened(model, dictionary, [inputs], site=site, tokens=tokens)))
+    where = usual_tokens(heard.tokens) if tokens is None else tokens
+    numbers = _active(dictionary, heard) if atoms is None else dictionary.numbers(atoms)
     if not len(numbers):
         raise SteerlabError(f"no atom of {dictionary!r} is active in these inputs")
 
     def edits(make: Callable[[Dictionary], Edit]) -> Changes:
+        def scoped(own: Dictionary) -> Edit | Scoped:
+            return make(own) if where is None else make(own).on(tokens=where)
+
         if dictionary.is_transcoder:
-            return across(dictionary, make, reads=str(reads), writes=str(site))
-        return {site: make(dictionary)}
+            return across(dictionary, scoped, reads=str(reads), writes=str(site))
+        return {site: scoped(dictionary)}
 
     def masked(masks: torch.Tensor) -> Changes:
         def make(own: Dictionary) -> Edit:
@@ -79,10 +92,27 @@ def atoms_of(model: Model, dictionary: Dictionary, inputs: Any, atoms: Sequence[
     )
 
 
-def active_atoms(model: Model, dictionary: Dictionary, inputs: Any) -> torch.Tensor:
-    """Numbers ``[m]`` of the atoms whose code is not 0 at some token of the inputs that is not padding."""
+def active_atoms(
+    model: Model, dictionary: Dictionary, inputs: Any, *, tokens: TokenChoice | None = None
+) -> torch.Tensor:
+    """Numbers ``[m]`` of the atoms whose code is not 0 at some token of the inputs.
+
+    Parameters
+    ----------
+    model : Model
+        Whose activations.
+    dictionary : Dictionary
+        At its own site; see `steerlab.atoms.at_site`.
+    inputs : object
+        One batch.
+    tokens : optional
+        Which tokens; by default all that are not padding, in texts all but the first.
+    """
     site = site_of(model, dictionary)
-    heard = next(iter(listened(model, dictionary, [inputs], site=site)))
+    return _active(dictionary, next(iter(listened(model, dictionary, [inputs], site=site, tokens=tokens))))
+
+
+def _active(dictionary: Dictionary, heard: Heard) -> torch.Tensor:
     source, _ = heard.entries()
     return (dictionary.encode(source) != 0).any(0).nonzero()[:, 0].cpu()
 
@@ -109,10 +139,12 @@ def heads_of(model: Model, at: str) -> Parts:
 
 
 def run(model: Model, kwargs: dict[str, Any], change: Changes) -> torch.Tensor:
-    """The main output ``[row, ...]`` under an intervention."""
-    with model.edit(change, strict=False):
-        output = model.module(**kwargs)
-    return main_output(output, kwargs)
+    """The main output ``[row, ...]`` under an intervention; of the edited tower, where it runs alone."""
+    editing = model.edit(change, strict=False)
+    call, own = what_to_call(model.module, model.family, editing.towers(), kwargs)
+    with editing:
+        output = call(**own)
+    return main_output(output, own)
 
 
 def _beside(masks: torch.Tensor, x: torch.Tensor, axes: int) -> torch.Tensor:

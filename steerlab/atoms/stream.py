@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from steerlab.activations import Activations
 from steerlab.bases import Dictionary
 from steerlab.errors import SteerlabError
 from steerlab.model import Model
+from steerlab.scope import Scope
 from steerlab.sites import Site
 from steerlab.tokens import TokenChoice, TokenMap
 
@@ -113,7 +115,7 @@ def listened(
     site : Site
         See `site_of`.
     tokens : optional
-        Tokens to keep, as in a scope; all that are not padding by default.
+        Tokens to keep, as in a scope; `usual_tokens` by default.
     """
     reads = reads_of(model, dictionary, site)
     for batch, acts in captured(model, batches, dict.fromkeys((site, reads))):
@@ -130,9 +132,18 @@ def captured(
     none = True
     for batch in tqdm(as_batches(batches), desc="reading", disable=None, leave=False):
         none = False
-        yield batch, model.capture(batch, at)
+        yield batch, _read(model, batch, at)
     if none:
         raise SteerlabError("no inputs: the batches are empty")
+
+
+def _read(model: Model, batch: Any, at: list[str]) -> Activations:
+    """What sites show for a batch; of a pipeline every step on the conditional branch, a row an image."""
+    if isinstance(model.module, nn.Module):
+        return model.capture(batch, at)
+    with model.read(at, every=True, during=Scope(branch="cond")) as reading, torch.no_grad():
+        model.module(**prepared(model, batch))
+    return reading.activations()
 
 
 def heard(
@@ -155,7 +166,8 @@ def heard(
     if "token" in axes:
         token_map = known or TokenMap(source.shape[axes.index("token")])
         if token_map.count == source.shape[axes.index("token")]:
-            chosen = token_map.select("all" if tokens is None else tokens).to(kept.device)
+            choice = usual_tokens(token_map) if tokens is None else tokens
+            chosen = token_map.select("all" if choice is None else choice).to(kept.device)
             folded = kept.shape[-2] // chosen.shape[0] if chosen.shape[0] > 1 else 1
             kept = kept & chosen.repeat_interleave(folded, 0)
         elif tokens is not None:
@@ -163,6 +175,16 @@ def heard(
     elif tokens is not None:
         raise SteerlabError(f"{site} has no token axis to choose from, only {', '.join(axes)}")
     return Heard(batch, source, target, kept, known, axes)
+
+
+def usual_tokens(tokens: TokenMap | None) -> TokenChoice | None:
+    """Which tokens are looked at unless something else is asked for: in texts all but the first.
+
+    The stream at the first token of a text, with or without a token that marks the beginning, is many times
+    as long as anywhere else in most language models, so that it alone would decide every mean square.
+    Padding is never looked at. None stands for all tokens.
+    """
+    return "1:" if tokens is not None and tokens.ids is not None else None
 
 
 def as_batches(batches: Iterable[Any]) -> Iterable[Any]:

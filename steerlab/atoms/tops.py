@@ -70,7 +70,8 @@ def top_inputs(
     k : int
         How many for each atom.
     tokens : optional
-        Tokens to look at; by default the patches of pictures, and in texts all that are not special.
+        Tokens to look at; by default the patches of pictures, and in texts all but the first
+        and the special ones.
 
     Returns
     -------

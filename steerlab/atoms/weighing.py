@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from steerlab.atoms.agreement import shared_top, spearman
 from steerlab.atoms.outputs import Output, scalar_of
@@ -18,6 +19,7 @@ from steerlab.comparing import repeated
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.model import Model
 from steerlab.numerics.sobol import SobolIndices, sobol_indices, sobol_masks
+from steerlab.tokens import TokenChoice
 
 CONTROLLED = 8  # strongest parts that get a random change of equal size beside them
 DESIGNS = 64  # rows of a Sobol design; the forwards are this times (parts + 2) times the inputs
@@ -136,10 +138,11 @@ def importance(
     output: Output,
     atoms: Sequence[int] | None = None,
     method: str = "ablation",
+    tokens: TokenChoice | None = None,
 ) -> Importance:
     """What each atom does for one number of the output.
 
-    - ``"ablation"``: the fall when the atom's codes are zeroed at every token, everything else kept.
+    - ``"ablation"``: the fall when the atom's codes are zeroed, everything else kept.
     - ``"gradient"``: ``sum_t z_k(t) <d_k, dy/dx(t)>``, one forward and backward for all atoms; ablation to
       first order.
     - ``"sobol"``: all codes multiplied by masks in [0, 1] of a Sobol design (64 rows); first-order and total
@@ -159,8 +162,11 @@ def importance(
         Which; all that are active in the inputs by default.
     method : str
         One of the three.
+    tokens : optional
+        Tokens at which the codes are changed. By default all; in texts all but the first, where codes are
+        many times as large as elsewhere and would decide alone: ``tokens="all"`` takes it in.
     """
-    return _measured(model, inputs, atoms_of(model, dictionary, inputs, atoms), output, method)
+    return _measured(model, inputs, atoms_of(model, dictionary, inputs, atoms, tokens), output, method)
 
 
 def head_importance(
@@ -188,6 +194,8 @@ def _measured(model: Model, inputs: Any, parts: Parts, output: Output, method: s
     methods = {"ablation": _ablation, "gradient": _gradient, "sobol": _sobol}
     if method not in methods:
         raise SteerlabError(f"method={method!r}{nearest(method, methods)} (known: {listing(methods)})")
+    if not isinstance(model.module, nn.Module):
+        raise SteerlabError("a pipeline is not one forward; use model.sweep with a metric of pictures")
     kwargs = prepared(model, inputs)
     return methods[method](model, kwargs, parts, scalar_of(model, output))
 

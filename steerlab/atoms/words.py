@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +15,18 @@ from steerlab.bases import Dictionary
 from steerlab.comparing import main_output, repeated
 from steerlab.edits import Add, Fn
 from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.families.token_maps import pieces_of
 from steerlab.intervention import Changes
 from steerlab.model import Model
 from steerlab.sites import Site
 
+# more than one token each: the stream at the first token of a text is unlike everywhere else
 NEUTRAL = (
-    "The",
-    "It is",
+    "And then it was",
     "This is about the",
-    "I think that",
-    "There was a",
+    "I think that they",
+    "There was also a",
     "In the following, we",
+    "She said that it",
 )
 STEP = 0.05  # of the stream's length at the last token
 ROWS, CONTROLS = 16, 4  # rows of a forward, and random directions
@@ -53,8 +53,8 @@ class LogitEffects:
         ``[atom]``: largest measured change by random directions as long as the atom, on average.
     floor : float
         Largest change between two equal rows of a batch, over the smallest step.
-    words : list of str
-        The vocabulary.
+    word : callable
+        From a number of the vocabulary to its text.
     k : int
         How many are printed.
     """
@@ -65,18 +65,18 @@ class LogitEffects:
     measured: torch.Tensor
     control: torch.Tensor
     floor: float
-    words: list[str]
+    word: Callable[[int], str]
     k: int
 
     def raised(self, atom: int, by: str = "measured") -> list[tuple[str, float]]:
         """The `k` words that rise most, with their change of logit; `by` is "direct" or "measured"."""
         values, index = self._of(atom, by).topk(self.k)
-        return [(self.words[i], v) for i, v in zip(index.tolist(), values.tolist(), strict=True)]
+        return [(self.word(i), v) for i, v in zip(index.tolist(), values.tolist(), strict=True)]
 
     def lowered(self, atom: int, by: str = "measured") -> list[tuple[str, float]]:
         """The `k` words that fall most."""
         values, index = self._of(atom, by).topk(self.k, largest=False)
-        return [(self.words[i], v) for i, v in zip(index.tolist(), values.tolist(), strict=True)]
+        return [(self.word(i), v) for i, v in zip(index.tolist(), values.tolist(), strict=True)]
 
     def agreement(self, atom: int) -> float:
         """Rank correlation over the vocabulary between what is read off and what is measured."""
@@ -169,14 +169,14 @@ def logit_effects(
         measured=measured,
         control=control,
         floor=floor,
-        words=_words(model, measured.shape[1]),
+        word=_speller(model),
         k=min(k, measured.shape[1]),
     )
 
 
 def _directions(dictionary: Dictionary, numbers: torch.Tensor) -> torch.Tensor:
     """What a unit of each code adds to the activation ``[atom, dim]``, up to what a norm measures by row."""
-    rows = dictionary.decoder[numbers].float()
+    rows = dictionary.decoder[numbers].detach().float()
     return rows if dictionary.norm.measures else dictionary.near(rows).norm.undo_step(rows, None)
 
 
@@ -243,9 +243,8 @@ def _steps(
     return torch.cat(found), floor
 
 
-def _words(model: Model, count: int) -> list[str]:
+def _speller(model: Model) -> Callable[[int], str]:
+    """Each word by itself, spaces kept; numbers where there is no tokenizer."""
     tokenizer = getattr(model.processor, "tokenizer", model.processor)
-    spell = pieces_of(tokenizer)
-    known = 0 if spell is None else min(count, len(tokenizer))
-    words = [] if spell is None else spell(list(range(known)))
-    return [*words, *(str(i) for i in range(known, count))]
+    decode = getattr(tokenizer, "decode", None)
+    return str if decode is None else lambda number: decode([number])

@@ -65,11 +65,12 @@ def test_losses_are_those_of_hooks_and_padding_counts_nowhere(held):
     one, sae = held("llama"), topk()
     module, model = one.tiny.model, one.model
     single = [TEXTS[0], *TEXTS[1]]
-    found, alone = atoms.fit(model, sae, TEXTS), atoms.fit(model, sae, single)
+    found, alone = (atoms.fit(model, sae, texts, tokens="all") for texts in (TEXTS, single))
     assert found.r2 == pytest.approx(alone.r2, abs=1e-5) and found.entries == alone.entries
     assert found.splice.loss == pytest.approx(alone.splice.loss, abs=1e-4)
     assert found.splice.loss["clean"] == pytest.approx(cross_entropy(module, model, single), abs=1e-5)
-    mean = cases(model, SITE).mean(0)
+    x = torch.cat([model.capture(text, SITE)[SITE][0] for text in single])
+    mean = x.mean(0)
     changes = {"spliced": sae.reconstruct, "zero": torch.zeros_like, "mean": lambda x: mean.expand_as(x)}
     for name, change in changes.items():
         handle = module.model.layers[1].register_forward_hook(lambda m, i, o, change=change: change(o))
@@ -78,17 +79,30 @@ def test_losses_are_those_of_hooks_and_padding_counts_nowhere(held):
         finally:
             handle.remove()
     assert found.splice.kl["again"] == 0 and found.splice.kl["random"] > 0
-    x = cases(model, SITE).double().numpy()
-    error = ((x - sae.reconstruct(cases(model, SITE)).double().numpy()) ** 2).sum()
+    x, rebuilt = x.double().numpy(), sae.reconstruct(x).double().numpy()
+    error = ((x - rebuilt) ** 2).sum()
     assert found.fvu == pytest.approx(error / ((x - x.mean(0)) ** 2).sum(), rel=1e-5)
 
 
 def test_tokens_choose_what_is_measured_and_what_is_spliced(held):
     model, sae = held("llama").model, topk()
-    found = atoms.fit(model, sae, TEXTS, tokens="1:")
-    assert found.entries == len(cases(model, SITE)) - 3
-    everywhere = atoms.fit(model, sae, TEXTS)
+    found = atoms.fit(model, sae, TEXTS)
+    assert found.entries == len(cases(model, SITE))
+    assert found.splice == atoms.fit(model, sae, TEXTS, tokens="1:").splice
+    everywhere = atoms.fit(model, sae, TEXTS, tokens="all")
+    assert everywhere.entries == found.entries + 3
     assert found.r2 != everywhere.r2 and 0 < found.splice.kl["spliced"] != everywhere.splice.kl["spliced"]
+    only = [logits_with(model, {SITE: sl.Project(sae).on(tokens="1:")}), logits_with(model, None)]
+    p, q = (logits.double().log_softmax(-1) for logits in only[::-1])
+    kl = float((p.exp() * (p - q)).sum(-1).mean())
+    assert atoms.fit(model, sae, TEXTS[:1]).splice.kl["spliced"] == pytest.approx(kl, rel=1e-4)
+
+
+def logits_with(model, change) -> torch.Tensor:
+    if change is None:
+        return model.logits(TEXTS[0])[0, :-1]
+    with model.edit(change):
+        return model.logits(TEXTS[0])[0, :-1]
 
 
 def test_a_transcoder_is_measured_across_and_spliced_where_it_writes(held):
@@ -96,7 +110,7 @@ def test_a_transcoder_is_measured_across_and_spliced_where_it_writes(held):
     facts = sl.Facts(reads="blocks.1.resid_mid", site="blocks.1.mlp")
     transcoder = dataclasses.replace(topk(3), facts=facts)
     text = TEXTS[0]
-    found = atoms.fit(model, transcoder, [text])
+    found = atoms.fit(model, transcoder, [text], tokens="all")
     acts = model.capture(text, [facts.reads, facts.site])
     guess = transcoder.reconstruct(acts[facts.reads])
     assert found.r2 == pytest.approx(_r2(acts, guess))

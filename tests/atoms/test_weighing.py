@@ -70,7 +70,8 @@ def stream(site="blocks.1.resid"):
 def test_in_a_language_model_it_is_the_fall_that_a_hand_written_hook_makes(held):
     one, sae = held("llama"), stream()
     cat = one.tiny.tokenizer.convert_tokens_to_ids("cat")
-    found = atoms.importance(one.model, TEXTS, sae, output="cat", atoms=[int(k) for k in _active(one, sae)])
+    chosen = [int(k) for k in _active(one, sae)]
+    found = atoms.importance(one.model, TEXTS, sae, output="cat", atoms=chosen, tokens="all")
     kwargs = dict(one.tiny.tokenizer(TEXTS, return_tensors="pt", padding=True))
     with torch.no_grad():
         base = one.tiny.model(**kwargs).logits[:, -1, cat]
@@ -94,14 +95,14 @@ def _active(one, sae) -> torch.Tensor:
     x = one.model.capture(TEXTS, "blocks.1.resid")
     real = x.map_of("blocks.1.resid").real
     expected = (sae.encode(x["blocks.1.resid"])[real] != 0).any(0).nonzero()[:, 0]
-    assert torch.equal(atoms.active_atoms(one.model, sae, TEXTS), expected)
+    assert torch.equal(atoms.active_atoms(one.model, sae, TEXTS, tokens="all"), expected)
     return expected
 
 
 def test_gradients_are_the_slopes_of_the_ablation(held):
     model, sae = held("llama").model, stream()
     chosen = [int(k) for k in atoms.active_atoms(model, sae, TEXTS)[:4]]
-    found = atoms.importance(model, TEXTS, sae, output="cat", atoms=chosen, method="gradient")
+    found = atoms.importance(model, TEXTS, sae, output="cat", atoms=chosen, method="gradient", tokens="all")
     cat = model.processor.convert_tokens_to_ids("cat")
     for row, k in enumerate(chosen):
         outputs = []
@@ -109,6 +110,20 @@ def test_gradients_are_the_slopes_of_the_ablation(held):
             with model.edit({"blocks.1.resid": sl.Scale(factor, sae.only([k]))}, strict=False):
                 outputs.append(model.logits(TEXTS)[:, -1, cat].double())
         torch.testing.assert_close(found.values[row], (outputs[0] - outputs[1]) / 0.04, atol=2e-3, rtol=0.05)
+
+
+def test_the_first_token_of_a_text_is_left_as_it_is(held):
+    one, sae = held("llama"), stream()
+    found = atoms.importance(one.model, TEXTS[0], sae, output="cat")
+    x = one.model.capture(TEXTS[0], "blocks.1.resid")["blocks.1.resid"]
+    assert [int(k) for k in found.names] == (sae.encode(x)[0, 1:] != 0).any(0).nonzero()[:, 0].tolist()
+    k, cat = int(found.top(1)[0]), one.tiny.tokenizer.convert_tokens_to_ids("cat")
+    with one.model.edit({"blocks.1.resid": sl.Zero(sae.only([k])).on(tokens="1:")}):
+        edited = one.model.logits(TEXTS[0])[0, -1, cat]
+    fall = float(one.model.logits(TEXTS[0])[0, -1, cat] - edited)
+    assert float(found.values[found.names.index(str(k)), 0]) == pytest.approx(fall, abs=2e-5)
+    by_gradient = atoms.importance(one.model, TEXTS[0], sae, output="cat", method="gradient")
+    assert by_gradient.names == found.names and found.agreement(by_gradient).spearman > 0.7
 
 
 def test_heads_are_weighed_in_the_same_ways(held):
@@ -137,7 +152,8 @@ def test_a_transcoders_atoms_are_weighed_where_they_write(held):
     facts = sl.Facts(reads="blocks.1.resid_mid", site="blocks.1.mlp")
     sae = stream()
     transcoder = sl.Dictionary(decoder=sae.decoder, encoder=sae.encoder, facts=facts)
-    found = atoms.importance(model, TEXTS[0], transcoder, output="cat", atoms=[_strong(model, transcoder)])
+    chosen = [_strong(model, transcoder)]
+    found = atoms.importance(model, TEXTS[0], transcoder, output="cat", atoms=chosen, tokens="all")
     k, cat = int(found.names[0]), model.processor.convert_tokens_to_ids("cat")
     acts = model.capture(TEXTS[0], [facts.reads, facts.site])
     less = acts[facts.site] - transcoder.encode(acts[facts.reads])[..., k : k + 1] * transcoder.atoms[k]
