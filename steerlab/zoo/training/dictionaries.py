@@ -86,6 +86,7 @@ def train(plan: Plan, folder: Path) -> None:
     facts = replace(made.facts, site=plan.site, model=f"zoo:{plan.model}", l0=float(plan.settings.k))
     made = replace(made, facts=facts).measured(_pieces(plan.rows(model, place, held_out=False)))
     made.save(_file(plan, folder), dtype=torch.float16)
+    _file(plan, folder).chmod(0o644)  # it is written for the owner alone
 
 
 @torch.no_grad()
