@@ -76,9 +76,8 @@ class Coded:
     Parameters
     ----------
     codes : Tensor
-        ``[row, *shape, atom]``, with `shape` that of `CodeMap.codes`, padding included.
-    kept : Tensor
-        Boolean, the same shape without atoms: where codes were asked for.
+        ``[row, *shape, atom]``, with `shape` that of `CodeMap.codes`, padding included; 0 where they were
+        not asked for.
     heard : Heard
         The batch.
     on_grid : bool
@@ -86,14 +85,12 @@ class Coded:
     """
 
     codes: torch.Tensor
-    kept: torch.Tensor
     heard: Heard
     on_grid: bool
 
     def peaks(self) -> torch.Tensor:
-        """Largest code of each row ``[row, atom]``; minus infinity where nothing was asked for."""
-        asked = self.codes.masked_fill(~self.kept[..., None], -torch.inf)
-        return asked.flatten(1, -2).amax(1) if asked.ndim > 2 else asked
+        """Largest code of each row ``[row, atom]``."""
+        return self.codes.flatten(1, -2).amax(1) if self.codes.ndim > 2 else self.codes
 
     def cut(self, row: int, column: int, atom: int, index: int) -> CodeMap:
         """The map of one row; `column` is the atom's place among the codes."""
@@ -123,16 +120,15 @@ def coded(heard: Heard, part: Part, tokens: TokenChoice | None) -> Coded:
     if heard.axes[0] in ("step", "call"):
         codes, kept = codes.amax(0), kept.any(0)  # a denoiser fires at every step: the strongest counts
     if codes.ndim < 3 or heard.tokens is None or heard.tokens.grid is None:
-        return Coded(codes, kept, heard, on_grid=False)
+        return Coded(codes, heard, on_grid=False)
     span = slice(*heard.tokens.groups.get("patches", (0, heard.tokens.count)))
     beside = kept.clone()
     beside[:, span] = False
     if bool(beside.any()):
-        return Coded(codes, kept, heard, on_grid=False)
+        return Coded(codes, heard, on_grid=False)
     site = Site("", "resid")
-    both = torch.cat([codes, kept[..., None].to(codes)], -1)
-    laid = Activations({site: both}, {site: ("batch", "token", "dim")}, {site: heard.tokens}).grid(site)
-    return Coded(laid[..., :-1], laid[..., -1] != 0, heard, on_grid=True)
+    laid = Activations({site: codes}, {site: ("batch", "token", "dim")}, {site: heard.tokens}).grid(site)
+    return Coded(laid, heard, on_grid=True)
 
 
 def atom_map(

@@ -138,6 +138,9 @@ def test_atoms_along_data_are_at_no_distance_from_it(held):
     x = cases(model, SITE)
     assert atoms.fit(model, tied(x[:10], SITE), TEXTS).ood == pytest.approx(0, abs=1e-6)
     assert atoms.fit(model, tied(-x[:10], SITE), TEXTS).ood > 0.5
+    offset = 3 * x.mean(0)  # what a decoder adds to every reconstruction is no part of its atoms
+    shifted = dataclasses.replace(tied(x[:10] - offset, SITE), bias=offset)
+    assert atoms.fit(model, shifted, TEXTS).ood == pytest.approx(0, abs=1e-6)
 
 
 def test_what_cannot_be_measured_is_refused(held):

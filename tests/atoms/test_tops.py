@@ -35,6 +35,18 @@ def test_the_strongest_texts_are_those_of_a_look_at_all(held):
     assert found.seen == 5 and f"«{found[0][0].pieces[found[0][0].place[0]].strip()}»" in str(found)
 
 
+def test_special_tokens_are_shown_and_never_count(held):
+    model = held("llama").model
+    site = model.site(SITE)
+    text = "a dog <eos> ran"
+    x = model.capture(text, SITE)[site][0]
+    atom = int((x[3] - x[[1, 2, 4]].amax(0)).argmax())  # where the end of text has the largest code of all
+    (found,) = atoms.atom_map(model, mirrored(32, SITE), atom, text)
+    assert found.pieces[3].strip() == "<eos>" and found.codes[3] == 0 and x[3, atom] > found.peak
+    (every,) = atoms.atom_map(model, mirrored(32, SITE), atom, text, tokens="all")
+    torch.testing.assert_close(every.codes, x[:, atom].relu())
+
+
 def test_only_so_many_are_kept_and_silent_atoms_have_none(held):
     model = held("llama").model
     offset = torch.tensor([-1e4, 1e4])
@@ -82,6 +94,10 @@ def test_figures_show_the_codes(held):
     panels = [axes for axes in figures.atom_frames(frames).axes if len(axes.images) == 2]
     assert len(panels) == 4
     assert torch.equal(torch.as_tensor(panels[3].images[1].get_array().data), frames[1].codes[1])
+    frame = video.tiny.inputs["pixel_values"][1, 2]  # two frames make a tube: its first one is drawn
+    grey = (frame - frame.min()) / (frame.max() - frame.min())
+    grey = (grey * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0)
+    torch.testing.assert_close(torch.as_tensor(panels[3].images[0].get_array().data), grey)
     with pytest.raises(sl.SteerlabError, match="not of videos"):
         figures.atom_frames(pictures)
     with pytest.raises(sl.SteerlabError, match="never fired"):

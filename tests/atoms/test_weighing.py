@@ -56,6 +56,12 @@ def test_a_product_of_two_codes_is_an_interaction_that_sobol_sees():
     assert bool(((one.total - total).abs() < 3 * one.total_error + 0.02).all())
     assert float(one.total[:2].min() - one.first[:2].max()) > 0.4
     assert found.floor[0] == 2 * one.total_error.max() and torch.equal(found.values[:, 0], one.total)
+    other = torch.tensor([[0.5, 2.0, 1.0]], dtype=torch.float64)
+    alone = atoms.importance(model, other, sae, output=lambda out: out[:, 0], method="sobol")
+    rows = atoms.importance(
+        model, torch.cat([x, other]), sae, output=lambda out: out[:, 0], method="sobol", atoms=[0, 1, 2]
+    )
+    torch.testing.assert_close(rows.values, torch.cat([found.values, alone.values], 1))
     by_ablation = atoms.importance(model, x, sae, output=lambda out: out[:, 0])
     torch.testing.assert_close(by_ablation.mean, torch.tensor([0.5, 0.5, 0.1]).double())
 
@@ -117,7 +123,8 @@ def test_the_first_token_of_a_text_is_left_as_it_is(held):
     found = atoms.importance(one.model, TEXTS[0], sae, output="cat")
     x = one.model.capture(TEXTS[0], "blocks.1.resid")["blocks.1.resid"]
     assert [int(k) for k in found.names] == (sae.encode(x)[0, 1:] != 0).any(0).nonzero()[:, 0].tolist()
-    k, cat = int(found.top(1)[0]), one.tiny.tokenizer.convert_tokens_to_ids("cat")
+    k = next(int(k) for k in found.names if sae.encode(x)[0, 0, int(k)])  # one that fires there too
+    cat = one.tiny.tokenizer.convert_tokens_to_ids("cat")
     with one.model.edit({"blocks.1.resid": sl.Zero(sae.only([k])).on(tokens="1:")}):
         edited = one.model.logits(TEXTS[0])[0, -1, cat]
     fall = float(one.model.logits(TEXTS[0])[0, -1, cat] - edited)
