@@ -42,7 +42,7 @@ def planted() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """48 atoms in 32 dimensions, three in every row, far from the origin and not of unit scale."""
     g = generator(0)
     atoms = unit(torch.randn(48, 32, generator=g))
-    x = 3 * sparse(8000, 48, 3, g) @ atoms + 2 * torch.randn(32, generator=g)
+    x = 20 * sparse(8000, 48, 3, g) @ atoms + 20 * torch.randn(32, generator=g)
     return atoms, x[:7000], x[7000:]
 
 
@@ -64,7 +64,7 @@ def test_the_threshold_of_batch_top_k_makes_the_codes_of_a_row_its_own(planted):
     _, x, held_out = planted
     sae = fit_dictionary(x, 48, kind="batch-topk", settings=Fitting(k=3, **FAST))
     together, alone = sae.encode(held_out[:64]), torch.cat([sae.encode(row[None]) for row in held_out[:64]])
-    assert torch.allclose(together, alone, atol=1e-4)
+    assert torch.allclose(together, alone, atol=1e-3)
     assert len({int(count) for count in (together != 0).sum(-1)}) > 1  # k is an average
 
 

@@ -18,7 +18,7 @@ from steerlab.bases.dictionary import Dictionary
 from steerlab.errors import SteerlabError
 from steerlab.fitting import Fitting, fit, fit_dictionary
 
-SETTINGS = Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=3)
+SETTINGS = Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=1)
 FILE = "training.safetensors"
 
 
@@ -62,23 +62,23 @@ def breaking(stream: list[torch.Tensor], passes: int) -> Callable[[], Iterator[t
 def test_a_training_that_breaks_off_goes_on_to_the_same_dictionary(tmp_path, kind):
     data = rows().view(-1, 2, 6) if kind == "aligned" else rows()
     stream = [*data.split(20)]
-    whole = fit_dictionary(stream, 12, kind=kind, settings=SETTINGS)
+    whole = fit_dictionary(stream, 40, kind=kind, settings=SETTINGS)
 
     with pytest.raises(Stopped):
         # one pass is for the scale; three make 37 steps of the 60, of which 35 are on disk
         broken = breaking(stream, 4)
-        fit_dictionary(broken, 12, kind=kind, settings=SETTINGS, folder=tmp_path)
+        fit_dictionary(broken, 40, kind=kind, settings=SETTINGS, folder=tmp_path)
     left = load_file(tmp_path / FILE)["weights.decoder"]
     assert not torch.equal(left, whole.decoder)
-    again = fit_dictionary(stream, 12, kind=kind, settings=SETTINGS, folder=tmp_path)
+    again = fit_dictionary(stream, 40, kind=kind, settings=SETTINGS, folder=tmp_path)
     assert same(again, whole)
     assert torch.equal(load_file(tmp_path / FILE)["weights.decoder"], whole.decoder)
 
 
 def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
-    first = fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path)
+    first = fit_dictionary(rows(), 40, settings=SETTINGS, folder=tmp_path)
     monkeypatch.setattr(fit.State, "step", None)  # any step would fail
-    assert same(fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path), first)
+    assert same(fit_dictionary(rows(), 40, settings=SETTINGS, folder=tmp_path), first)
 
 
 SCRIPT = """
@@ -91,7 +91,7 @@ def slow():
     for batch in x.split(20):
         time.sleep(0.01)
         yield batch
-fit_dictionary(slow, 12, settings=Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=3), folder=sys.argv[1])
+fit_dictionary(slow, 40, settings=Fitting(k=2, steps=60, batch=32, lr=1e-2, dead_after=1), folder=sys.argv[1])
 """
 
 
@@ -107,24 +107,24 @@ def test_a_killed_process_leaves_a_training_that_goes_on(tmp_path):
         process.kill()
         assert process.wait() == -signal.SIGKILL
     stream = [*rows().split(20)]
-    resumed = fit_dictionary(stream, 12, settings=SETTINGS, folder=tmp_path)
-    assert same(resumed, fit_dictionary(stream, 12, settings=SETTINGS))
+    resumed = fit_dictionary(stream, 40, settings=SETTINGS, folder=tmp_path)
+    assert same(resumed, fit_dictionary(stream, 40, settings=SETTINGS))
 
 
 def test_a_half_written_state_is_never_taken_for_one(tmp_path):
     (tmp_path / (FILE + ".new")).write_bytes(b"half")
     assert same(
-        fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path),
-        fit_dictionary(rows(), 12, settings=SETTINGS),
+        fit_dictionary(rows(), 40, settings=SETTINGS, folder=tmp_path),
+        fit_dictionary(rows(), 40, settings=SETTINGS),
     )
 
 
 def test_another_training_is_refused_with_what_differs(tmp_path):
-    fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path)
+    fit_dictionary(rows(), 40, settings=SETTINGS, folder=tmp_path)
     with pytest.raises(SteerlabError, match=r"another training \(lr 0.01 there, 0.02 here\)"):
-        fit_dictionary(rows(), 12, settings=replace(SETTINGS, lr=0.02), folder=tmp_path)
+        fit_dictionary(rows(), 40, settings=replace(SETTINGS, lr=0.02), folder=tmp_path)
     with pytest.raises(SteerlabError, match=r"another training \(scale .* there"):
-        fit_dictionary(2 * rows(), 12, settings=SETTINGS, folder=tmp_path)
+        fit_dictionary(2 * rows(), 40, settings=SETTINGS, folder=tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x10\0\0\0\0\0\0\0" + b"{}" * 8, None])
@@ -134,4 +134,4 @@ def test_a_file_that_is_no_training_is_refused(tmp_path, content):
     else:
         (tmp_path / FILE).write_bytes(content)
     with pytest.raises(SteerlabError, match="no training to go on from"):
-        fit_dictionary(rows(), 12, settings=SETTINGS, folder=tmp_path)
+        fit_dictionary(rows(), 40, settings=SETTINGS, folder=tmp_path)
