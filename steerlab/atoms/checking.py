@@ -98,7 +98,7 @@ class SiteCheck:
                 lines[0] += f", as well as the best, {best.site} ({best.r2:.2f})"
         else:
             lines = [f"fits {best.site} best (R2 {best.r2:.2f}), declared {own.site} (R2 {own.r2:.2f})"]
-        return "; ".join([*lines, *self._doubts(own or best)])
+        return "; ".join([*lines, *self._doubts(own if self.fits else best)])
 
     def _doubts(self, row: SiteRow) -> list[str]:
         doubts = []

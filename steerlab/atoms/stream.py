@@ -12,6 +12,7 @@ from torch import nn
 
 from steerlab.activations import Activations
 from steerlab.bases import Dictionary
+from steerlab.edits.base import wide
 from steerlab.errors import SteerlabError
 from steerlab.model import Model
 from steerlab.scope import Scope
@@ -155,8 +156,9 @@ def heard(
 ) -> Heard:
     """One batch from its activations at the site that is explained and at the one that is read."""
     site, reads = sites
-    source = dictionary.flattened(acts[reads])
-    target = source if reads == site else acts[site]
+    # codes in half precision would be others than those that edits, which compute in float32, change
+    source = wide(dictionary.flattened(acts[reads]))
+    target = source if reads == site else wide(acts[site])
     if target.shape[-1] != dictionary.dim:  # concatenated heads lie in one axis for the dictionary
         target = target.flatten(-2)
     axes = acts.axes[site]

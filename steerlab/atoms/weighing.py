@@ -209,7 +209,7 @@ def _gradient(model: Model, kwargs: dict[str, Any], parts: Parts, scalar: Callab
         raise SteerlabError("the output does not depend on these parts by any gradient")
     (slopes,) = torch.autograd.grad(values.sum(), masks)
     return Importance(
-        parts.names, slopes.T.double(), "gradient", values.detach(), None, torch.zeros(rows), []
+        parts.names, slopes.T.double().cpu(), "gradient", values.detach().cpu(), None, torch.zeros(rows), []
     )
 
 
@@ -254,7 +254,7 @@ def _sobol(model: Model, kwargs: dict[str, Any], parts: Parts, scalar: Callable)
     indices = [sobol_indices(every[:, row], count) for row in range(rows)]
     floor = torch.stack([2 * one.total_error.max() for one in indices])
     values = torch.stack([one.total for one in indices], 1)
-    return Importance(parts.names, values, "sobol", clean, None, floor, indices)
+    return Importance(parts.names, values, "sobol", clean.cpu(), None, floor, indices)
 
 
 def _checked(values: torch.Tensor, rows: int) -> torch.Tensor:

@@ -176,7 +176,7 @@ def logit_effects(
 
 def _directions(dictionary: Dictionary, numbers: torch.Tensor) -> torch.Tensor:
     """What a unit of each code adds to the activation ``[atom, dim]``, up to what a norm measures by row."""
-    rows = dictionary.decoder[numbers].detach().float()
+    rows = dictionary.decoder[numbers].detach().float().cpu()
     return rows if dictionary.norm.measures else dictionary.near(rows).norm.undo_step(rows, None)
 
 
@@ -215,7 +215,7 @@ def _slopes(model: Model, kwargs: dict[str, Any], last: Site, directions: torch.
             weights = torch.ones_like(logits, requires_grad=True)
             (slope,) = torch.autograd.grad(logits, amount, weights, create_graph=True)
             (moved,) = torch.autograd.grad(slope.sum(), weights)
-        found.append(moved.detach().float())
+        found.append(moved.detach().float().cpu())
     return torch.cat(found)
 
 
@@ -236,9 +236,9 @@ def _steps(
         ]
         wide = repeated(kwargs, len(arms))[0]
         with torch.no_grad(), model.edit(arms):
-            logits = _forward(model, wide).float()
+            logits = _forward(model, wide).float().cpu()
         up, down = logits[2:].chunk(2)
-        found.append((up - down) / (2 * step[:, None].to(logits)))
+        found.append((up - down) / (2 * step[:, None].cpu()))
         floor = max(floor, float((logits[1] - logits[0]).abs().max() / step.min()))
     return torch.cat(found), floor
 

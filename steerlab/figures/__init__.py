@@ -1,6 +1,6 @@
 """Figures: pure functions from data to a matplotlib Figure; matplotlib is imported when one is drawn."""
 
-from steerlab.figures.atoms import atom_frames, atom_pictures, atom_texts
+from steerlab.figures.atoms import atom_frames, atom_pictures, atom_texts, site_fit
 from steerlab.figures.drawing import save
 from steerlab.figures.grids import block_head_grid, token_strip
 from steerlab.figures.maps import patch_maps
@@ -14,5 +14,6 @@ __all__ = [
     "block_head_grid",
     "patch_maps",
     "save",
+    "site_fit",
     "token_strip",
 ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from steerlab.atoms.checking import SiteCheck
 from steerlab.atoms.maps import CodeMap
 from steerlab.errors import SteerlabError
 from steerlab.figures.drawing import array, canvas, colours
@@ -103,6 +104,32 @@ def atom_frames(examples: Sequence[CodeMap], videos: Sequence[Any] | None = None
             )
         figure.colorbar(scale, ax=list(own), label="code", shrink=0.85).ax.tick_params(labelsize=7)
     panels[0, 0].set_title(f"atom {examples[0].atom}", fontsize=9, loc="left")
+    return figure
+
+
+def site_fit(check: SiteCheck) -> Figure:
+    """R2 of a dictionary at every candidate site, the best and the declared one marked.
+
+    Parameters
+    ----------
+    check : SiteCheck
+        What `steerlab.atoms.check_site` gives.
+    """
+    names = [str(row.site) for row in check.rows]
+    values = array([row.r2 for row in check.rows], "site")
+    figure = canvas(max(0.28 * len(names), 3.0) + 1.2, 3.4)
+    # below -1 a dictionary is simply wrong there, and how wrong would squeeze everything else
+    axes = figure.add_subplot(ylabel="R2", ylim=(max(-1.05, min(0.0, float(values.min())) - 0.05), 1.05))
+    axes.plot(range(len(names)), values, marker="o", markersize=4, linewidth=1, color="#3b528b")
+    axes.axhline(0, color="grey", linewidth=0.6)
+    marks = (("best", check.best, "#d62728", "o"), ("declared", check.at_declared, "#ff9f1c", "s"))
+    for label, row, colour, marker in marks:
+        if row is not None:
+            style = {"marker": marker, "markersize": 10, "fillstyle": "none", "color": colour}
+            axes.plot([check.rows.index(row)], [row.r2], linestyle="", label=label, **style)
+    axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    axes.set_title(check.verdict.split(";")[0], fontsize=9, loc="left")
+    axes.legend(fontsize=8, frameon=False)
     return figure
 
 

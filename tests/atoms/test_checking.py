@@ -9,7 +9,7 @@ import torch
 from exact_atoms import TEXTS, cases, mirrored, tied
 
 import steerlab as sl
-from steerlab import atoms
+from steerlab import atoms, figures
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_best_site_is_found_and_the_declared_one_judged(made):
     assert [str(row.site) for row in wrong.rows] == [f"blocks.{i}.resid" for i in range(3)]
     assert str(wrong.best.site) == "blocks.1.resid" and not wrong.fits
     best, own = wrong.best.r2, wrong.at_declared.r2
-    assert wrong.verdict.startswith(
+    assert wrong.verdict == (
         f"fits blocks.1.resid best (R2 {best:.2f}), declared blocks.0.resid (R2 {own:.2f})"
     )
     right = atoms.check_site(model, atoms.at_site(sae, "blocks.1.resid"), TEXTS)
@@ -36,6 +36,17 @@ def test_the_best_site_is_found_and_the_declared_one_judged(made):
     for row in right.rows:
         assert row.r2 == pytest.approx(atoms.fit(model, sae, TEXTS, at=row.site).r2)
     assert "it declares no site" in atoms.check_site(model, sae, TEXTS).verdict
+
+
+def test_its_figure_marks_the_best_and_the_declared_site(made):
+    model, sae = made
+    check = atoms.check_site(model, atoms.at_site(sae, "blocks.0.resid"), TEXTS)
+    axes = figures.site_fit(check).axes[0]
+    line, _, best, declared = axes.lines
+    assert list(line.get_ydata()) == pytest.approx([row.r2 for row in check.rows])
+    assert (best.get_label(), best.get_xydata().tolist()) == ("best", [[1, pytest.approx(check.best.r2)]])
+    assert list(declared.get_xdata()) == [0] and axes.get_title(loc="left") == check.verdict
+    assert [text.get_text() for text in axes.get_xticklabels()] == [str(row.site) for row in check.rows]
 
 
 def test_what_the_source_says_of_the_codes_is_compared(made):

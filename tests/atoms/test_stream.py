@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from exact_atoms import mirrored
 
@@ -76,6 +77,17 @@ def test_only_one_batch_is_held_and_batches_are_read_when_they_are_needed(held):
     stream = listened(model, sae, batches(), site=model.site("blocks.0.resid"))
     assert next(stream).batch == "the cat" and given == ["the cat"]
     assert next(stream).entries()[0].shape == (3, 32) and given == ["the cat", "a dog ran"]
+
+
+def test_codes_of_half_precision_models_are_those_that_edits_see():
+    made = tiny.tiny("llama")
+    model = sl.wrap(made.model.to(torch.bfloat16), made.tokenizer)
+    sae = mirrored(32, "blocks.0.resid")
+    heard = next(listened(model, sae, ["the cat"], site=model.site("blocks.0.resid")))
+    assert heard.source.dtype is torch.float32 and heard.source.shape == (1, 3, 32)
+    found = atoms.fit(model, sae, ["the cat", "a dog"])
+    assert found.r2 == pytest.approx(1) and found.splice.kl["spliced"] == 0
+    assert atoms.importance(model, "the cat", sae, output=3, method="gradient").values.isfinite().all()
 
 
 def test_a_transcoder_elsewhere_reads_the_same_stream_there(held):
