@@ -24,6 +24,7 @@ from steerlab.numerics.sparse import top_k_entries
 
 _SAVE_EVERY = 100  # steps between two states on disk
 _CHECKED = 16  # batches that the threshold is estimated on
+_MEASURED = 32  # batches that the usual size of the codes is measured on
 _SHOW_EVERY = 20
 
 
@@ -62,7 +63,8 @@ def fit_dictionary(
     Returns
     -------
     Dictionary
-        On raw activations. Its codes have the scale of the activations where atoms have length 1.
+        On raw activations. Its codes have the scale of the activations where atoms have length 1; their usual
+        size on training rows is in `stats`, so that strengths have units.
 
     Examples
     --------
@@ -84,13 +86,14 @@ def fit_dictionary(
     _train(job, state, lambda: None if place is None else save(state, place, asked))
     weights = {name: weight.detach() for name, weight in state.weights.items()}
     bias = mean + scale * weights["bias"]
-    return Dictionary(
+    made = Dictionary(
         decoder=weights["decoder"],
         encoder=chosen.encoder(weights, scale, settings, itertools.islice(job.batches(), _CHECKED)),
         bias=bias,
         pre_bias=bias,
         facts=Facts(source=f"steerlab.fit_dictionary: {chosen.source}"),
     )
+    return made.measured(itertools.islice(rows.batches(), _MEASURED))
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,6 +58,8 @@ def test_planted_atoms_are_recovered_far_above_random_ones(planted, kind):
     assert int((codes == 0).all(0).sum()) <= 1
     assert float((codes != 0).sum(-1).float().mean()) == pytest.approx(3, rel=0.05)
     assert torch.allclose(sae.atoms.norm(dim=-1), torch.ones(48), atol=1e-5)
+    assert float(sae.stats.frequency.sum()) == pytest.approx(3, rel=0.05)
+    assert sae.stats.norm == pytest.approx(float(held_out.norm(dim=-1).mean()), rel=0.05)
 
 
 def test_the_threshold_of_batch_top_k_makes_the_codes_of_a_row_its_own(planted):

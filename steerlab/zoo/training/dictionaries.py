@@ -11,10 +11,11 @@ import torch
 from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.formats import read_dictionary
 from steerlab.fitting import Fitting, fit_dictionary
-from steerlab.loading import load
 from steerlab.model import Model
 from steerlab.numerics.fidelity import measure
 from steerlab.numerics.stability import stability
+from steerlab.wrapping import wrap
+from steerlab.zoo import load
 from steerlab.zoo.training.harvest import harvest
 
 __all__ = ["PLANS", "Plan", "evaluate", "train"]
@@ -81,7 +82,7 @@ def train(plan: Plan, folder: Path) -> None:
         a run goes on from.
     """
     place = _beside(folder)
-    model = load(f"zoo:{plan.model}")
+    model = _opened(plan)
     made = plan.fit(model, place, seed=0)
     facts = replace(made.facts, site=plan.site, model=f"zoo:{plan.model}", l0=float(plan.settings.k))
     made = replace(made, facts=facts).measured(_pieces(plan.rows(model, place, held_out=False)))
@@ -108,7 +109,7 @@ def evaluate(plan: Plan, folder: Path) -> dict[str, float]:
         ``stability_random``: the same of random atoms; ``rows``: held-out rows.
     """
     place = _beside(folder)
-    model = load(f"zoo:{plan.model}")
+    model = _opened(plan)
     made = read_dictionary(_file(plan, folder), "steerlab", {})
     other = plan.fit(model, place, seed=1)
     rows = plan.rows(model, place, held_out=True)
@@ -128,6 +129,11 @@ def evaluate(plan: Plan, folder: Path) -> dict[str, float]:
         "stability_random": matched.baseline,
         "rows": len(rows),
     }
+
+
+def _opened(plan: Plan) -> Model:
+    brought = load(plan.model)
+    return wrap(brought.model, brought.processor)
 
 
 def _pieces(rows: torch.Tensor) -> Iterator[torch.Tensor]:
