@@ -115,7 +115,7 @@ def _warn_elsewhere(site: Site, edit: Edit) -> None:
         if basis.site is not None and not basis.site.same_as(site):
             warnings.warn(
                 f"{site}: {basis!r} was trained at {basis.site}, where its codes have their meaning; "
-                "steerlab.check_site measures how well it fits a site",
+                "steerlab.atoms.check_site measures how well it fits a site",
                 SteerlabWarning,
                 stacklevel=2,
             )

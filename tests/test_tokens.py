@@ -206,3 +206,20 @@ def test_the_marks_of_tokenizers_become_spaces(marked, plain):
             return words[0]
 
     assert pieces_of(Tokenizer())([0, 1, 2]) == plain
+
+
+@pytest.mark.parametrize(
+    ("kind", "spelled"), [("BPE", ["##", "\u0120Title"]), ("WordPiece", ["", " \u0120Title"])]
+)
+def test_a_heading_is_no_continued_word_where_the_tokenizer_is_no_wordpiece(kind, spelled):
+    from types import SimpleNamespace
+
+    from steerlab.families.token_maps import pieces_of
+
+    words = ["##", "\u0120Title"]
+    tokenizer = SimpleNamespace(
+        backend_tokenizer=SimpleNamespace(model=type(kind, (), {})()),
+        convert_ids_to_tokens=lambda ids: [words[i] for i in ids],
+        convert_tokens_to_string=lambda some: some[0],
+    )
+    assert pieces_of(tokenizer)([0, 1]) == spelled

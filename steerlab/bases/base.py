@@ -41,6 +41,10 @@ class Basis(ABC):
         """Where the coordinates were learnt, if that is known."""
         return None
 
+    def explained(self, x: torch.Tensor) -> torch.Tensor:
+        """``decode(encode(x))``: what of an edited activation these coordinates explain."""
+        return self.decode(self.encode(x))
+
     def moved(
         self,
         x: torch.Tensor,

@@ -139,6 +139,10 @@ class Dictionary(Basis):
         """``decode(encode(x))``, ``[..., dim]``."""
         return self.decode(self.encode(x), x)
 
+    def explained(self, x: torch.Tensor) -> torch.Tensor:
+        """What of an edited activation the dictionary explains, in its shape."""
+        return self.reconstruct(self.source(x)).reshape(x.shape)
+
     def moved(
         self,
         x: torch.Tensor,

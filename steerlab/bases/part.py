@@ -59,6 +59,11 @@ class Part(Basis):
         codes[..., self.index.to(z.device)] = z
         return self.dictionary.decode(codes, x)
 
+    def explained(self, x: torch.Tensor) -> torch.Tensor:
+        """The reconstruction of `x` with these codes and no others, in its shape."""
+        source = self.dictionary.source(x)
+        return self.decode(self.encode(source), source).reshape(x.shape)
+
     def part(self, x: torch.Tensor) -> torch.Tensor:
         """What these atoms contribute to `x`, ``sum_k z_k d_k``, ``[..., dim]``: no bias, no error."""
         near = self.dictionary.near(x)

@@ -27,7 +27,7 @@ class Project(Edit):
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
-        return self.basis.decode(self.basis.encode(wide(x))).to(x.dtype)
+        return self.basis.explained(wide(x)).to(x.dtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

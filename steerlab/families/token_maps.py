@@ -175,9 +175,12 @@ def pieces_of(tokenizer: Any) -> Callable[[list[int]], list[str]] | None:
     if not hasattr(tokenizer, "convert_ids_to_tokens"):
         return None
 
+    model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+    may_continue = model is None or type(model).__name__ == "WordPiece"  # elsewhere ## is a heading
+
     def pieces(ids: list[int]) -> list[str]:
         words = [word or "" for word in tokenizer.convert_ids_to_tokens(ids)]
-        if any(word.startswith("##") for word in words):  # WordPiece marks what continues a word
+        if may_continue and any(word.startswith("##") for word in words):  # WordPiece's mark
             return [word[2:] if word.startswith("##") else " " + word for word in words]
         return [_piece(tokenizer, word) for word in words]
 

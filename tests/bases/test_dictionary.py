@@ -141,6 +141,15 @@ def test_a_norm_is_undone_with_the_figures_of_the_clean_activation(name):
     assert torch.allclose(clamped, X + (4 - z[..., [3]]) * unit, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", NORMS)
+def test_a_reconstruction_takes_the_place_of_an_activation_whatever_the_norm(name):
+    sae = made("relu", norm=NORMS[name])
+    assert torch.allclose(sl.Project(sae)(X), sae.reconstruct(X), **CLOSE)
+    z = sae.encode(X)
+    z[..., [i for i in range(ATOMS) if i not in (3, 9)]] = 0
+    assert torch.allclose(sl.Project(sae.only([3, 9]))(X), sae.decode(z, X), **CLOSE)
+
+
 def test_layer_norm_measures_with_the_unbiased_deviation():
     normal, measured = LayerNorm(eps=0.0).apply(X)
     assert torch.allclose(normal.std(-1), torch.ones(2, 5, dtype=torch.float64))
