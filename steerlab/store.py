@@ -46,7 +46,12 @@ def kinds() -> dict[str, type]:
 
 
 def save_intervention(
-    intervention: Changes, folder: str | Path, *, model: Model, about: str = "", licence: str | None = None
+    intervention: Changes,
+    folder: str | Path,
+    *,
+    model: Model | None = None,
+    about: str = "",
+    licence: str | None = None,
 ) -> Path:
     """Write an intervention to a ``.steer`` folder.
 
@@ -56,8 +61,8 @@ def save_intervention(
         Sites and edits. Functions (`Fn`, conditions that are code) cannot be saved.
     folder : str or Path
         Where; ``.steer`` is added where it is missing.
-    model : Model
-        The model it was made on, which it will be refused without.
+    model : Model, optional
+        The model it was made on, others of which will refuse it; an `Intervention` may know it already.
     about, licence : str, optional
         A sentence, and the terms; those of the intervention by default.
 
@@ -69,7 +74,9 @@ def save_intervention(
     kept = intervention if isinstance(intervention, Intervention) else Intervention(intervention)
     edits = {str(at): list(each) for at, each in listed(kept).items()}
     plain, tensors = written(edits, kinds())
-    mark = fingerprint(model._points, edits)
+    if model is None and kept.fits is None:
+        raise SteerlabError("say which model the intervention was made on: model=")
+    mark = kept.fits if model is None else fingerprint(model._points, edits)
     content = {
         "format": "steer",
         "version": VERSION,
@@ -94,6 +101,11 @@ def save_intervention(
     for name in (TENSORS, JSON):
         (path / (name + ".part")).replace(path / name)
     return path
+
+
+def made_on(model: Model, edits: Changes, about: str = "") -> Intervention:
+    """The edits as an intervention that knows its model, ready to be saved anywhere."""
+    return Intervention(edits, about=about, fits=fingerprint(model._points, listed(edits)))
 
 
 def load_intervention(folder: str | Path) -> Intervention:

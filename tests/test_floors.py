@@ -35,7 +35,7 @@ ROOMS = [
     ),
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
     *("model", "wrapping", "prompt_attention", "budget", "backends"),
-    *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store"),
+    *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store", "report"),
     *("demo", "cli"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
