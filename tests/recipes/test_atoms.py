@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 import steerlab as sl
 
-FILE = Path(sl.__file__).parent.parent / "recipes" / "vision" / "steer_with_an_atom.py"
+RECIPES = Path(sl.__file__).parent.parent / "recipes"
+
+
+def script(room: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"atom_{room}", RECIPES / room / "steer_with_an_atom.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
 def recipe():
-    spec = importlib.util.spec_from_file_location("steer_with_an_atom_vision", FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("vision")
     module.PROBING, module.CHOOSING = (7_002, 300), (7_001, 160)
     return module
 
@@ -52,3 +58,27 @@ def test_the_rule_finds_the_atom_that_tells_a_colour_apart(recipe):
     codes = torch.rand(80, 20, generator=generator)
     codes[torch.arange(80), 19 - colours] += 3
     assert recipe.choose_atoms(codes, colours).tolist() == [19 - colour for colour in range(8)]
+
+
+@pytest.fixture(scope="module")
+def written():
+    module = script("llm")
+    module.PROMPTS, module.NEW_TOKENS, module.CONTROLS = module.PROMPTS[::5], 10, 1
+    module.CONTEXTS = module.CONTEXTS[:1]
+    module.ENDINGS = {topic: endings[:2] for topic, endings in module.ENDINGS.items()}
+    result = module.run(("food",), strengths=(0.1, 0.25))
+    assert result["probe_accuracy"] > 0.9
+    return result["rows"][0]
+
+
+def test_an_atom_makes_a_model_write_of_its_topic_and_find_such_endings_likely(written):
+    for judge in (0, 1):  # what is written, as a probe reads it; the likelihood of endings
+        none, some, more = (written[f"added {strength:g}"][judge] for strength in (0, 0.1, 0.25))
+        assert none < some < more
+        assert abs(written["random added"][0][judge] - none) < 0.5 * (more - none)
+
+
+def test_without_its_atom_a_topic_is_less_expected_to_go_on(written):
+    drop = written["kept"] - written["taken away"]
+    assert drop > 0.15
+    assert abs(written["kept"] - written["random taken away"][0]) < 0.5 * drop
