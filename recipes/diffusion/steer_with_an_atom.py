@@ -5,8 +5,12 @@ by a rule: the atom whose mean code over a picture's places and steps tells that
 on pictures that serve for nothing else. A checker that saw renderings alone, never a generated picture,
 judges. Adding the atom on the conditional branch should make it see the colour in pictures that ask for
 others, more the more is added; taking its code away should make it doubt the colour where it is asked for.
-Beside it stand random atoms: added with the same length, or taken away where they write about as much. For
-the real SDXL change MODEL, DICTIONARY and PROMPT.
+Beside it stand random atoms: added with the same length, or taken away where they write about as much.
+
+What came out: red does both (seen in 43 % of other pictures; in 14 % of its own instead of all). Adding works
+for blue and cyan (54 %, 46 %), taking away for pink (43 % instead of all). Orange and yellow share one atom,
+and no single atom that the rule finds makes green or purple. For the real SDXL change MODEL, DICTIONARY and
+PROMPT.
 """
 
 from __future__ import annotations

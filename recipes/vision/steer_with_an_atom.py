@@ -5,7 +5,10 @@ colour best from the others, on pictures that serve for nothing else. The judge 
 probe on the class token after the last block, fitted on further pictures. Adding the atom should make it see
 the colour where there is none, more the more is added; taking its code away should make it doubt the colour
 where it is. Beside it stand random atoms: added with the same length, or taken away where they are as active.
-For another model change MODEL, DICTIONARY and the pictures.
+
+What came out: seven of eight colours rise at every strength (by 7 to 24 in log-odds); orange shares its atom
+with red and does not. Taking the atom away costs its colour up to 1.2: other atoms carry the colour too. For
+another model change MODEL, DICTIONARY and the pictures.
 """
 
 from __future__ import annotations
