@@ -1,4 +1,4 @@
-"""The command line: `steerlab demo`, `sites`, `doctor` and `list`."""
+"""The command line: `steerlab demo`, `run`, `show`, `compare`, `sites`, `doctor` and `list`."""
 
 from __future__ import annotations
 
@@ -63,6 +63,19 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "doctor", "what is covered, what is not and why", _doctor).add_argument(
         "model", help=model
     )
+    run = _command(commands, "run", "run a recipe and leave a record: report, figures, a page", _run)
+    run.add_argument("recipe", help="a TOML file")
+    run.add_argument("--out", metavar="DIR", help="the record's folder (runs/<name of the recipe>)")
+    run.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value, as analyzer.batch=8"
+    )
+    run.add_argument("--dry-run", action="store_true", help="resolve everything, print it, run nothing")
+    run.add_argument("--again", action="store_true", help="replace a finished record")
+    show = _command(commands, "show", "print a record", _show)
+    show.add_argument("record", help="its folder")
+    show.add_argument("--open", action="store_true", help="open its page in the browser as well")
+    compare = _command(commands, "compare", "two records side by side", _compare)
+    compare.add_argument("records", nargs=2, metavar="RECORD")
     _command(commands, "list", "families, edits, formats, embedded models, faulty plug-ins", _list)
     return parser
 
@@ -98,6 +111,29 @@ def _demo(chosen: argparse.Namespace) -> None:
         console.print(str(path), style="bold", markup=False, soft_wrap=True)
 
 
+def _run(chosen: argparse.Namespace) -> None:
+    _hush()
+    from steerlab import running, showing
+
+    if chosen.dry_run:
+        print(running.plan(running.read(chosen.recipe, chosen.set)))
+        return
+    record = running.run(chosen.recipe, chosen.out, chosen.set, again=chosen.again)
+    showing.show(record.folder)
+
+
+def _show(chosen: argparse.Namespace) -> None:
+    from steerlab import showing
+
+    showing.show(chosen.record, browser=chosen.open)
+
+
+def _compare(chosen: argparse.Namespace) -> None:
+    from steerlab import showing
+
+    showing.compare(*chosen.records)
+
+
 def _sites(chosen: argparse.Namespace) -> None:
     print(_opened(chosen.model))
 
@@ -108,6 +144,7 @@ def _doctor(chosen: argparse.Namespace) -> None:
 
 def _list(chosen: argparse.Namespace) -> None:
     from steerlab import zoo
+    from steerlab.analyzers import ANALYZERS
     from steerlab.bases.formats import FORMATS
     from steerlab.edits import EDITS
     from steerlab.families import FAMILIES
@@ -122,6 +159,10 @@ def _list(chosen: argparse.Namespace) -> None:
     for name in EDITS:
         does = (EDITS[name].__doc__ or "").strip().partition("\n")[0].replace("``", "")
         print(f"  {name:22} {does}".rstrip())
+    print("analyzers")
+    for name in ANALYZERS:
+        does = (ANALYZERS[name].__doc__ or "").strip().partition("\n")[0].replace("``", "")
+        print(f"  {name:22} {does}".rstrip())
     print("formats of dictionaries")
     for name in FORMATS:
         print(f"  {name:22} {FORMATS[name].about}")
@@ -131,7 +172,7 @@ def _list(chosen: argparse.Namespace) -> None:
     print("embedded dictionaries")
     for name in dictionaries.names():
         print(f"  zoo:{name}")
-    registries = (FAMILIES, EDITS, FORMATS)
+    registries = (FAMILIES, EDITS, FORMATS, ANALYZERS)
     faults = [(r.kind, name, fault) for r in registries for name, fault in r.faults.items()]
     print("faulty plug-ins" if faults else "no faulty plug-ins")
     for kind, name, fault in faults:

@@ -1,0 +1,101 @@
+"""`steerlab run`: a record that says what was done, a dry run that does nothing, values set from outside."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from steerlab import cli, running
+from steerlab.errors import SteerlabError
+from steerlab.recipe import Recipe
+from steerlab.records import Record
+
+TEXT = """model = "zoo:shapes-vit"
+[data]
+kind = "Scenes"
+count = 3
+[analyzer]
+kind = "HeadGrid"
+at = "blocks.1.heads"
+controls = 2
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heads.toml").write_text(TEXT)
+    return tmp_path / "heads.toml"
+
+
+def test_a_run_leaves_a_record_that_repeats_itself(recipe, capsys):
+    assert cli.main(["run", str(recipe), "--set", "analyzer.strongest=1"]) == 0
+    record = Record.load("runs/heads")
+    assert record.stamp.status == "finished" and record.stamp.seconds > 0
+    assert Recipe.parse(record.recipe).analyzer.strongest == 1
+    assert record.stamp.command == "steerlab run heads.toml --set analyzer.strongest=1"
+    assert [p.name for p in (record.folder / "figures").iterdir()] == ["heads.png"]
+    assert "What each of 4 heads does" in capsys.readouterr().out
+    again = Recipe.parse(record.recipe).run()
+    kept = record.report().tables["heads"]["effect"]
+    assert again.tables["heads"]["effect"].tolist() == pytest.approx(kept.tolist(), rel=1e-4)
+    assert cli.main(["run", str(recipe)]) == 2  # a finished record is not overwritten
+    assert "holds a finished record" in capsys.readouterr().err
+    assert cli.main(["run", str(recipe), "--again"]) == 0
+    assert cli.main(["show", "runs/heads"]) == 0
+    assert cli.main(["compare", "runs/heads", "runs/heads"]) == 0
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(recipe, capsys, monkeypatch):
+    def never(*args, **kwargs):
+        raise AssertionError("the analyzer ran")
+
+    monkeypatch.setattr("steerlab.analyzers.heads.HeadGrid.__call__", never)
+    assert cli.main(["run", str(recipe), "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for part in ("Dinov2WithRegistersModel", "3 inputs", "1 sites, blocks.1.heads", "million parameters"):
+        assert part in said
+    assert not (recipe.parent / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("analyzer.strongest=2", 2),
+        ('analyzer.at="**.heads"', "**.heads"),
+        ("analyzer.at=blocks.2.heads", "blocks.2.heads"),
+    ],
+)
+def test_values_are_set_in_toml_or_as_texts(change, value, recipe):
+    changed = running.read(recipe, [change])
+    assert getattr(changed.analyzer, change.split("=")[0].split(".")[1]) == value
+    assert changed.folder == recipe.parent
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("analyzer.strongst=2", "HeadGrid has no 'strongst'; did you mean 'strongest'"),
+        ("strongest", "write key=value"),
+        ("model.name=3", "'model' is a value, and has no keys"),
+        ("analyzer.strongest=many", "strongest='many' is not a whole number"),
+    ],
+)
+def test_what_cannot_be_set_is_said(change, says, recipe):
+    with pytest.raises(SteerlabError, match=says):
+        running.read(recipe, [change])
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [(KeyboardInterrupt(), "interrupted"), (MemoryError("x"), "failed")]
+)
+def test_a_run_that_ends_early_says_so(fault, status, recipe, monkeypatch):
+    def stop(*args, **kwargs):
+        raise fault
+
+    monkeypatch.setattr("steerlab.analyzers.heads.HeadGrid.__call__", stop)
+    with pytest.raises(type(fault)):
+        running.run(recipe, "runs/x")
+    assert json.loads((recipe.parent / "runs/x/record.json").read_text())["status"] == status
+    assert Recipe.parse((recipe.parent / "runs/x/recipe.toml").read_text()).model == "zoo:shapes-vit"
