@@ -9,8 +9,8 @@ with the same length, or taken away where they write about as much.
 
 What came out: for all four topics both judges rise at each of three strengths, the likelihood by 1.1 to 1.9 a
 token, with random atoms by 0.04 on average and 0.57 at most; taking the atom away costs 0.47 (music), 0.40
-(food), 0.12 (space) and 0.04 (medicine), random ones 0.01 on average and 0.09 at most. For another model change MODEL, DICTIONARY and
-PROBE_BLOCK.
+(food), 0.12 (space) and 0.04 (medicine), random ones 0.01 on average and 0.09 at most. For another model
+change MODEL, DICTIONARY and PROBE_BLOCK.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import steerlab as sl
 
 MODEL, DICTIONARY, PROBE_BLOCK = "zoo:smollm2", "zoo:smollm2/blocks.15.resid", 22
 STRENGTHS = (0.1, 0.2, 0.3)  # in units of the stream's mean norm
-CONTROLS, NEW_TOKENS = 3, 20
+CONTROLS, NEW_TOKENS, INPUTS = 3, 20, 4
 
 # of each topic: eight sentences to choose the atom by, eight for the probe, six endings
 SENTENCES = {
@@ -254,7 +254,7 @@ def run(topics: tuple[str, ...] = TOPICS, strengths: tuple[float, ...] = STRENGT
         drawn = alive[torch.randperm(len(alive), generator=generator)[:CONTROLS]].tolist()
         row["random added"] = [added(one, strengths[-1]) for one in drawn]
 
-        having = [text + AFTER for text in SENTENCES[TOPICS[topic]][8:12]]
+        having = [text + AFTER for text in SENTENCES[TOPICS[topic]][8 : 8 + INPUTS]]
 
         def taken(one: int, topic: int = topic, having: list[str] = having) -> float:
             return judges.endings(having, topic, {site: sl.Zero(sae.only(one)).on(exclude="first")})
