@@ -48,7 +48,8 @@ def test_a_folder_holds_data_alone(folder):
                 length = int.from_bytes(file.read(8), "little")
                 assert isinstance(json.loads(file.read(length)), dict)
         elif path.suffix == ".json":
-            json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
+            assert "_name_or_path" not in content  # where it lay when it was saved
 
 
 @every_folder

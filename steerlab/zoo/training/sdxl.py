@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,6 +46,10 @@ def train(folder: Path) -> None:
     pipeline.save_pretrained(folder)
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)  # they are written for the owner alone
+    for file in folder.rglob("*.json"):  # diffusers notes where a part was read from
+        said = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(said, dict) and said.pop("_name_or_path", None) is not None:
+            file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
 
 
 def watch(pipeline: StableDiffusionXLPipeline) -> None:
