@@ -13,6 +13,11 @@ from steerlab.stamps import Stamp
 STYLE = Path(__file__).with_name("style.css")
 # Even if something slipped through unescaped, a browser would load nothing and run nothing.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+UNFINISHED = {
+    "running": "A run that has not ended",
+    "interrupted": "A run that was interrupted",
+    "failed": "A run that failed",
+}
 
 
 def page(
@@ -35,7 +40,7 @@ def page(
     recipe : str
         The resolved recipe.
     """
-    asked = report or Report(f"A run that is {stamp.status}" if stamp.status == "running" else _ended(stamp))
+    asked = report or Report(UNFINISHED.get(stamp.status, "A run without a report"))
     body = [
         _header(stamp, asked),
         sections.section("What was found", sections.findings(asked.evidence)),
@@ -55,14 +60,9 @@ def page(
     )
 
 
-def _ended(stamp: Stamp) -> str:
-    return "A run that was interrupted" if stamp.status == "interrupted" else f"A run that {stamp.status}"
-
-
 def _header(stamp: Stamp, asked: Report) -> str:
     about = f'<p class="about">{text(asked.about)}</p>' if asked.about else ""
-    reason = f": {stamp.reason}" if stamp.reason else ""
-    note = "" if stamp.status == "finished" else f'<p class="warning">{text(_ended(stamp) + reason)}</p>'
+    note = f'<p class="warning">{text(stamp.reason)}</p>' if stamp.reason else ""
     told = facts(
         {
             "status": stamp.status,
