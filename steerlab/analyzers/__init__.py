@@ -1,6 +1,20 @@
 """Analyzers: questions about a model, each answered by a report with interventions."""
 
+from steerlab.analyzers.atom_dose import AtomDose
+from steerlab.analyzers.attention_maps import AttentionMaps
 from steerlab.analyzers.base import ANALYZERS, Analyzer
+from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.heads import HeadGrid
+from steerlab.analyzers.patch_maps import PatchMaps
+from steerlab.analyzers.picture_edit import PictureEdit
 
-__all__ = ["ANALYZERS", "Analyzer", "HeadGrid"]
+__all__ = [
+    "ANALYZERS",
+    "Analyzer",
+    "AtomDose",
+    "AttentionMaps",
+    "ContrastiveVector",
+    "HeadGrid",
+    "PatchMaps",
+    "PictureEdit",
+]

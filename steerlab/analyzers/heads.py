@@ -49,7 +49,7 @@ class HeadGrid(Analyzer):
         order = effects.argsort(descending=True).tolist()
         best = heads[order[0]]
         found = model.compare(data, {best: Zero()}, controls=self.controls)
-        places = [_numbers(head.place) for head in heads]
+        places = [block_of(head.place) for head in heads]
         strongest = {str(heads[i]): Zero() for i in order[: self.strongest]}
         return Report(
             title=f"What each of {len(heads)} heads does",
@@ -89,6 +89,6 @@ class HeadGrid(Analyzer):
         )
 
 
-def _numbers(place: str) -> int:
+def block_of(place: str) -> int:
     """The number of the block in a place; for towers of stages the last number."""
     return next(int(part) for part in reversed(place.split(".")) if part.isdigit())
