@@ -39,7 +39,8 @@ class Config(transformers.LlamaConfig):
 class Model(transformers.LlamaForCausalLM):
     config_class = Config
 
-small = Config(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, vocab_size=50)
+sizes = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
+small = Config(vocab_size=50, **sizes)
 model = sl.wrap(Model(small).eval())
 assert model.family.name == "sample_llama", model.family.name
 ids = torch.arange(5)[None]
