@@ -39,6 +39,8 @@ _HOMES = {
     "steerlab.loading": ("load",),
     "steerlab.model": ("Model",),
     "steerlab.opening": ("load_dictionary",),
+    "steerlab.recipe": ("Recipe",),
+    "steerlab.report": ("Evidence", "Plot", "Report"),
     "steerlab.scope": ("Scope",),
     "steerlab.sites": ("Site",),
     "steerlab.prompt_attention": ("PromptMaps", "prompt_maps"),
@@ -47,7 +49,7 @@ _HOMES = {
     "steerlab.tokens": ("TokenMap",),
     "steerlab.wrapping": ("wrap",),
 }
-_MODULES = ("atoms", "families", "figures", "metrics")
+_MODULES = ("analyzers", "atoms", "families", "figures", "inputs", "metrics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     "Dictionary",
     "Direction",
     "Edit",
+    "Evidence",
     "Facts",
     "Fista",
     "Fitting",
@@ -72,14 +75,17 @@ __all__ = [
     "Mask",
     "Mean",
     "Model",
+    "Plot",
     "Probe",
     "Project",
     "PromptMaps",
     "Pursuit",
     "Ramp",
     "RandomControl",
+    "Recipe",
     "Remove",
     "Replace",
+    "Report",
     "Scale",
     "Scope",
     "Site",
@@ -91,10 +97,12 @@ __all__ = [
     "TokenMap",
     "Zero",
     "across",
+    "analyzers",
     "atoms",
     "families",
     "figures",
     "fit_dictionary",
+    "inputs",
     "load",
     "load_dictionary",
     "load_intervention",
@@ -109,7 +117,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from steerlab import atoms, families, figures, metrics
+    from steerlab import analyzers, atoms, families, figures, inputs, metrics
     from steerlab.activations import Activations
     from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
     from steerlab.bases.probing import Probe, probe
@@ -143,6 +151,8 @@ if TYPE_CHECKING:
     from steerlab.model import Model
     from steerlab.opening import load_dictionary
     from steerlab.prompt_attention import PromptMaps, prompt_maps
+    from steerlab.recipe import Recipe
+    from steerlab.report import Evidence, Plot, Report
     from steerlab.scope import Scope
     from steerlab.sites import Site
     from steerlab.steps import Ramp
