@@ -24,11 +24,12 @@ def report(title: str = "What do heads do?", effect: float = 0.9, figures: int =
     rows = torch.arange(60)
     heads = {"block": rows // 6, "head": rows % 6, "effect": (rows + 1) / 60, "site": [LONG] * 60}
     wide = {f"a column with a rather long name {i}": torch.tensor([1e-7 * 10**i, -2.5]) for i in range(24)}
+    wide |= {"text": ["A sentence that goes on. " * 12] * 2}
     plot = Plot("head grid", "heads", f"Effect of each head {LONG}", {"value": "effect", "label": "KL, nats"})
     return Report(
         title,
         f"Each zeroed alone.\n{LONG}",
-        {"heads": heads, "wide": wide, "words": {"text": ["A sentence that goes on. " * 12, LONG * 3]}},
+        {"heads": heads, "wide": wide},
         {f"grid {i}": plot for i in range(figures)},
         {"zero the strongest": intervention()},
         (
