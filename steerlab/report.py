@@ -120,6 +120,11 @@ class Report:
             lengths = {column: len(values) for column, values in table.items()}
             if len(set(lengths.values())) > 1:
                 raise SteerlabError(f"table {name!r}: its columns differ in length: {lengths}")
+        slugs = [slug(name) for name in self.interventions]
+        if len(set(slugs)) < len(slugs):
+            raise SteerlabError(
+                f"two interventions would be one file: {listing(sorted(self.interventions), 20)}"
+            )
         for name, plot in self.plots.items():
             if plot.table not in self.tables:
                 raise SteerlabError(f"figure {name!r} draws a table {plot.table!r} that the report lacks")
@@ -175,19 +180,21 @@ class Report:
             plots = {name: Plot(**plot) for name, plot in content["plots"].items()}
             evidence = tuple(Evidence(**_with_nan(one)) for one in content["evidence"])
             names = dict(content["interventions"])
-        except (KeyError, TypeError, AttributeError) as fault:
+            title, about = str(content["title"]), str(content["about"])
+            receipts = tuple(str(one) for one in content["receipts"])
+        except (KeyError, TypeError, AttributeError, ValueError) as fault:
             raise SteerlabError(f"{folder}: {JSON} is not what a report holds: {fault!r}") from None
         for name, file in names.items():
             if file != f"{slug(name)}.steer":
                 raise SteerlabError(f"{folder}: the intervention {name!r} points at {file!r}")
         return Report(
-            str(content["title"]),
-            str(content["about"]),
+            title,
+            about,
             tables,
             plots,
             {n: load_intervention(source.folder / "interventions" / file) for n, file in names.items()},
             evidence,
-            tuple(str(one) for one in content["receipts"]),
+            receipts,
         )
 
     def __str__(self) -> str:

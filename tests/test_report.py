@@ -94,6 +94,10 @@ def test_evidence_says_its_rung_and_stands_beside_its_controls():
     ("make", "says"),
     [
         (lambda: Report("t", tables={"a": {"x": [1], "y": [1, 2]}}), "its columns differ in length"),
+        (
+            lambda: Report("t", interventions={"a b": None, "A-b": None}),
+            "two interventions would be one file",
+        ),
         (lambda: Report("t", plots={"p": Plot("maps", "a", "t")}), "draws a table 'a' that the report lacks"),
         (
             lambda: Report("t", tables={"a": {"x": [1]}}, plots={"p": Plot("mapz", "a", "t")}).figures(),
@@ -110,18 +114,25 @@ def test_what_does_not_fit_is_said(make, says):
         make()
 
 
+BROKEN = ("version", "evidence", "tables", "interventions", "plots", "title", "receipts", "names", "texts")
+
+
 def broken(content: dict, key: str) -> dict:
     changes = {
         "version": {"version": 7},
         "evidence": {"evidence": [{"claim": "x"}]},
         "tables": {"tables": {"no": {"such": None}}},
         "interventions": {"interventions": {"zero the strongest": "../../elsewhere.steer"}},
+        "title": {"title": None, "receipts": 3},
+        "receipts": {"receipts": None},
+        "names": {"interventions": "abc"},
+        "texts": {"evidence": "abc"},
         "plots": {"plots": {"grid": {"kind": "maps", "code": "import os"}}},
     }
     return content | changes[key]
 
 
-@pytest.mark.parametrize("key", ("version", "evidence", "tables", "interventions", "plots"))
+@pytest.mark.parametrize("key", BROKEN)
 def test_a_file_that_is_no_report_is_refused(key, tmp_path):
     folder = report().save(tmp_path / "r")
     content = json.loads((folder / "report.json").read_text())
