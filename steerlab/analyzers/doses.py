@@ -13,8 +13,8 @@ from steerlab.edits import Add
 from steerlab.intervention import Changes
 from steerlab.report import Evidence, Plot
 
-SCORE = "log-likelihood, wanted less unwanted (nats a token)"
-COST = "KL(base || edited) on control texts (nats)"
+SCORE = "log-likelihood (nats a token),\nwanted less other endings"
+COST = "KL(base || edited),\nnats a token"
 STRENGTH = "strength (× the stream's norm)"
 
 
@@ -94,7 +94,7 @@ class Doses:
                 f"{title} {what}",
                 {"x": "strength", "y": name, "x label": STRENGTH, "y label": labels[name]},
             )
-            for name, title in (("score", "Endings under"), ("cost", "What it costs: control texts under"))
+            for name, title in (("score", "Endings under"), ("cost", "Control texts under"))
         }
 
     def evidence(self, what: str) -> tuple[Evidence, Evidence]:

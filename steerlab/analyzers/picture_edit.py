@@ -109,7 +109,7 @@ class PictureEdit(Analyzer):
             about="The same prompts from the same noise; random changes are as long as the edit's own.",
             tables={"pictures": self._drawn(rows, seeds), "changes": table},
             plots={"pictures": Plot("pictures", "pictures", "Before and after", {"changes": "after"})},
-            interventions={"the edit": made_on(model, self.edit, f"pictures of {listing(asked, 3)} changed")},
+            interventions={"the edit": made_on(model, self.edit, f"as tried on {listing(asked, 3)}")},
             evidence=(
                 Evidence(
                     f"{claim} (controls: random changes of the same size)",

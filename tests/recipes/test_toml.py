@@ -1,0 +1,104 @@
+"""Every recipe in TOML, on smaller settings: what it finds exceeds its controls, its report is whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import pytest
+import torch
+
+import steerlab as sl
+from steerlab.inputs import Clips, Scenes, Texts
+from steerlab.made import Later
+from steerlab.recipe import Recipe
+from steerlab.report import Report
+
+RECIPES = Path(sl.__file__).parent.parent / "recipes"
+FEW = {"strengths": [0.2], "controls": 1, "new_tokens": 2}
+COOKING = {
+    "contexts": ["Tomorrow they want to"],
+    "toward": [" cook a delicious meal."],
+    "away": [" listen to the band."],
+    "top": 3,
+}
+PROSE = Texts(["The first bridge was built of wood."])
+
+# recipe -> smaller data, smaller settings, and the numbers of the findings that exceed their controls
+SMALLER = {
+    "quickstart": (Scenes(6), {"controls": 2}, [0]),
+    "llm/head_ablation": (
+        Texts(["The capital of France is"]),
+        {"at": "blocks.0.heads", "controls": 2},
+        [0],
+    ),
+    "llm/contrastive_vector": (PROSE, {"contexts": ["She read the letter and felt"], **FEW}, [0]),
+    "llm/steer_with_an_atom": (PROSE, COOKING | FEW, [0, 2]),
+    "diffusion/edit_a_picture": (
+        Texts(["a large red square in the center", "a large red star in the center"]),
+        {"seeds": [0], "controls": 1},
+        [0],
+    ),
+    "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
+    "video/attention_maps": (Clips(4), {}, [0, 1]),
+}
+
+
+@pytest.fixture(autouse=True)
+def one_model_of_each_name(monkeypatch):
+    """Three recipes share SmolLM2, which is read once."""
+    monkeypatch.setattr("steerlab.recipe.load", loaded)
+
+
+@functools.cache
+def loaded(name: str) -> sl.Model:
+    return sl.load(name)
+
+
+def test_every_recipe_is_tried_and_listed():
+    files = {str(path.relative_to(RECIPES).with_suffix("")) for path in RECIPES.rglob("*.toml")}
+    index = (RECIPES / "README.md").read_text()
+    assert set(SMALLER) <= files
+    assert all(f"`{name}.toml`" in index for name in SMALLER)
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_recipe_goes_there_and_back(name):
+    recipe = Recipe.load(RECIPES / f"{name}.toml")
+    assert Recipe.parse(recipe.to_toml(), folder=recipe.folder) == recipe and recipe.about
+
+
+def smaller(name: str) -> Recipe:
+    recipe, (data, settings, _) = Recipe.load(RECIPES / f"{name}.toml"), SMALLER[name]
+    if isinstance(recipe.analyzer, Later):
+        asked = Later(recipe.analyzer.kind, {**recipe.analyzer.arguments, **settings})
+    else:
+        asked = dataclasses.replace(recipe.analyzer, **settings)
+    return dataclasses.replace(recipe, data=data, analyzer=asked)
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_recipe_shows_what_it_says(name, tmp_path):
+    recipe = smaller(name)
+    report = recipe.run()
+    for number in SMALLER[name][2]:
+        found = report.evidence[number]
+        assert found.controls and found.effect > max(found.controls), str(found)
+        assert found.floor is None or found.effect > found.floor
+    again = Report.load(report.save(tmp_path))
+    assert str(again) == str(report) and again.receipts == report.receipts
+    for title, table in report.tables.items():
+        for column, values in table.items():
+            kept = again.tables[title][column]
+            same = torch.equal(kept, values) if isinstance(values, torch.Tensor) else kept == values
+            assert same, (title, column)
+    drawn = again.figures()
+    assert set(drawn) == set(report.plots) and drawn
+    for figure in drawn.values():
+        figure.canvas.draw()
+        assert any(axes.has_data() for axes in figure.axes)
+    model = loaded(recipe.model)
+    for one in again.interventions.values():
+        with model.edit(one, strict=False):  # which checks that it fits
+            pass
