@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a value, as analyzer.batch=8"
     )
     run.add_argument("--dry-run", action="store_true", help="resolve everything, print it, run nothing")
+    run.add_argument("--resume", action="store_true", help="go on where the same recipe was cut off")
     run.add_argument("--again", action="store_true", help="replace a finished record")
     show = _command(commands, "show", "print a record", _show)
     show.add_argument("record", help="its folder")
@@ -118,7 +119,7 @@ def _run(chosen: argparse.Namespace) -> None:
     if chosen.dry_run:
         print(running.plan(running.read(chosen.recipe, chosen.set)))
         return
-    record = running.run(chosen.recipe, chosen.out, chosen.set, again=chosen.again)
+    record = running.run(chosen.recipe, chosen.out, chosen.set, again=chosen.again, resume=chosen.resume)
     showing.show(record.folder)
 
 

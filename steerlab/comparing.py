@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from steerlab.editing import Arm, Editing
 from steerlab.edits import Edit, RandomControl, Scoped
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes, listed
+from steerlab.keeping import keeper
 from steerlab.layouts import first_tensor
 from steerlab.numerics.divergence import kl_last, relative_change
 from steerlab.receipts import Receipt
@@ -109,13 +111,20 @@ def sweep(
         raise SteerlabError("sweep takes a list of interventions; for one of them write [{site: edit}]")
     if not interventions:
         raise SteerlabError("nothing to sweep: the list of interventions is empty")
-    effects = []
-    for start in tqdm(range(0, len(interventions), batch), desc="sweep", disable=None if progress else True):
+    kept = keeper()
+    call = kept.next_call(f"sweep {batch} {[str(one) for one in interventions]}") if kept else ""
+
+    def effects_from(start: int) -> torch.Tensor:
         outcome = run([None, *interventions[start : start + batch]])
         chosen = metric or default_metric(outcome.output)[1]
         parts = outcome.tensor.split(outcome.rows)
-        effects += [per_row(chosen, parts[0], part) for part in parts[1:]]
-    return torch.stack(effects)
+        return torch.stack([per_row(chosen, parts[0], part) for part in parts[1:]])
+
+    effects = []
+    for start in tqdm(range(0, len(interventions), batch), desc="sweep", disable=None if progress else True):
+        measure = functools.partial(effects_from, start)
+        effects.append(kept.batch(call, start, measure) if kept else measure())
+    return torch.cat(effects)
 
 
 def controlled(intervention: Changes, seed: int) -> dict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,12 @@ import tomli_w
 import torch
 
 from steerlab.errors import SteerlabError
+from steerlab.keeping import keeping
 from steerlab.loading import load
 from steerlab.recipe import Recipe
 from steerlab.records import Record
+
+PROGRESS = "progress"
 
 
 def read(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
@@ -62,7 +66,12 @@ def plan(recipe: Recipe) -> str:
 
 
 def run(
-    path: str | Path, out: str | Path | None, changes: Sequence[str] = (), *, again: bool = False
+    path: str | Path,
+    out: str | Path | None,
+    changes: Sequence[str] = (),
+    *,
+    again: bool = False,
+    resume: bool = False,
 ) -> Record:
     """Run a recipe and leave a record.
 
@@ -76,14 +85,40 @@ def run(
         As for `read`.
     again : bool
         Whether a finished record may be replaced.
+    resume : bool
+        Go on where a run of the same recipe was cut off: what it had finished is not done again.
     """
     recipe = read(path, changes)
     folder = Path(out) if out is not None else Path("runs") / Path(path).stem
     given = "".join(f" --set {shlex.quote(change)}" for change in changes)
     command = f"steerlab run {shlex.quote(Path(path).name)}{given}"
-    with Record.begin(folder, recipe.to_toml(), seed=recipe.seed, command=command, overwrite=again) as record:
-        record.finish(recipe.run())
+    progress = folder / PROGRESS
+    if resume:
+        _refuse_another(folder, recipe)
+    elif progress.is_dir() and not _is_finished(folder):
+        shutil.rmtree(progress)
+    text = recipe.to_toml()
+    with Record.begin(folder, text, seed=recipe.seed, command=command, overwrite=again) as record:
+        with keeping(progress):
+            report = recipe.run()
+        record.finish(report)
+    shutil.rmtree(progress, ignore_errors=True)
     return record
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "record.json").is_file() and Record.load(folder).stamp.status == "finished"
+
+
+def _refuse_another(folder: Path, recipe: Recipe) -> None:
+    """Refuse to go on with what is no unfinished run of this recipe."""
+    if not (folder / "record.json").is_file():
+        raise SteerlabError(f"{folder} holds no run to go on with; leave out --resume")
+    record = Record.load(folder)
+    if record.stamp.status == "finished":
+        raise SteerlabError(f"{folder} holds a finished record; there is nothing to go on with")
+    if record.recipe != recipe.to_toml():
+        raise SteerlabError(f"{folder} holds a run of another recipe; give its own, or another folder")
 
 
 def _put(plain: dict[str, Any], path: list[str], value: Any, change: str) -> None:

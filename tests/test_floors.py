@@ -28,6 +28,7 @@ ROOMS = [
         "fingerprint",
         "intervention",
         "control_vectors",
+        "keeping",
         "editing",
         "reading",
         "comparing",

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from steerlab import cli, running
 from steerlab.errors import SteerlabError
@@ -85,6 +90,55 @@ def test_values_are_set_in_toml_or_as_texts(change, value, recipe):
 def test_what_cannot_be_set_is_said(change, says, recipe):
     with pytest.raises(SteerlabError, match=says):
         running.read(recipe, [change])
+
+
+KILLED = """
+import os, signal, sys
+import steerlab.comparing as comparing
+from steerlab import running
+ran = comparing.run_arms
+count = 0
+
+def counted(*args, **kwargs):
+    global count
+    count += 1
+    if count > int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ran(*args, **kwargs)
+
+comparing.run_arms = counted
+running.run(sys.argv[1], "runs/x", ["analyzer.batch=1", 'analyzer.at="**.heads"'], resume=len(sys.argv) > 3)
+print(count)
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(recipe):
+    def start(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-c", KILLED, str(recipe), *arguments]
+        here = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ | here)
+
+    killed = start("20")  # of 24 heads one by one, and a comparison
+    assert killed.returncode == -9
+    assert Record.load("runs/x").stamp.status == "running"
+    assert len(list((recipe.parent / "runs/x/progress").iterdir())) == 20
+    resumed = start("99", "resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.split()[-1] == "5"  # the four heads that were left, and the comparison
+    whole = running.run(recipe, "runs/whole", ["analyzer.batch=1", 'analyzer.at="**.heads"'])
+    tables = [Record.load(where).report().tables["heads"]["effect"] for where in ("runs/x", whole.folder)]
+    assert torch.equal(*tables)
+    assert not (recipe.parent / "runs/x/progress").exists()
+
+
+def test_what_is_no_unfinished_run_of_the_recipe_is_not_gone_on_with(recipe, monkeypatch):
+    with pytest.raises(SteerlabError, match="holds no run to go on with"):
+        running.run(recipe, "runs/x", resume=True)
+    monkeypatch.setattr("steerlab.analyzers.heads.HeadGrid.__call__", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        running.run(recipe, "runs/x")
+    with pytest.raises(SteerlabError, match="a run of another recipe"):
+        running.run(recipe, "runs/x", ["analyzer.strongest=1"], resume=True)
 
 
 @pytest.mark.parametrize(

@@ -182,5 +182,5 @@ def _make_way(folder: Path, overwrite: bool) -> None:
         if stamp is not None and stamp.status == "finished":
             raise SteerlabError(
                 f"{folder} holds a finished record of {stamp.started}; give another folder, "
-                "or say that it may be overwritten"
+                "or say that it may be overwritten (--again)"
             )
