@@ -21,16 +21,16 @@ GRID = (2, 2, 3)
 
 
 def clip() -> torch.Tensor:
-    """One clip ``[1, 4, 3, 8, 12]`` in which only the tube at row 1, column 2 of the second half changes."""
+    """One clip ``[1, 4, 3, 8, 12]`` in which only the tube at row 0, column 2 of the second half changes."""
     video = torch.zeros(1, 4, 3, 8, 12)
-    video[0, 2, :, 4:, 8:] = 1.0
+    video[0, 2, :, :4, 8:] = 1.0
     return video
 
 
 def test_motion_is_found_in_its_tube():
     motion = motion_of(clip(), GRID)
     expected = torch.zeros(1, *GRID)
-    expected[0, 1, 1, 2] = 0.5  # one of the two frames of the tube
+    expected[0, 1, 0, 2] = 0.5  # one of the two frames of the tube
     assert torch.allclose(motion, expected)
 
 
@@ -50,7 +50,7 @@ def test_looks_are_read_from_the_right_query_to_the_right_keys(frame_last, begin
     for frame in range(2):
         for row in range(2):
             for column in range(3):
-                expected = pattern[0, :, token(1, 1, 2), token(frame, row, column)]
+                expected = pattern[0, :, token(1, 0, 2), token(frame, row, column)]
                 assert torch.equal(looks[0, :, frame, row, column], expected)
 
 
