@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from steerlab.bases.formats.files import Source
+from steerlab.comparing import Comparison
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.intervention import Intervention
 from steerlab.store import load_intervention, save_intervention
@@ -63,6 +64,18 @@ class Evidence:
         beside += [] if self.floor is None else [f"floor {self.floor:.2g}"]
         size = f"{self.effect:.4g} {self.unit}".strip()
         return f"[{self.rung}] {self.claim}: {size}" + (f" ({', '.join(beside)})" if beside else "")
+
+
+def effect_of(claim: str, found: Comparison) -> Evidence:
+    """A comparison's effect, beside its own controls and noise floor."""
+    return Evidence(
+        claim,
+        "intervened",
+        float(found.effect.mean()),
+        tuple(found.controls.mean(1).tolist()),
+        float(found.floor.mean()),
+        found.metric,
+    )
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from steerlab.analyzers.settings import check_whole
 from steerlab.edits import Zero
 from steerlab.errors import SteerlabError
 from steerlab.model import Model
-from steerlab.report import Evidence, Plot, Report
+from steerlab.report import Evidence, Plot, Report, effect_of
 from steerlab.sites import Site
 from steerlab.store import made_on
 
@@ -116,14 +116,7 @@ class AttentionMaps(Analyzer):
                     tuple(shares[order[0], 1:].tolist()),
                     unit="of its attention",
                 ),
-                Evidence(
-                    f"silencing {best} (controls: random changes of the same size)",
-                    "intervened",
-                    float(found.effect.mean()),
-                    tuple(found.controls.mean(1).tolist()),
-                    float(found.floor.mean()),
-                    found.metric,
-                ),
+                effect_of(f"silencing {best} (controls: random changes of the same size)", found),
             ),
             receipts=(str(found.receipt),),
         )

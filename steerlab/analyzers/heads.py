@@ -11,7 +11,7 @@ from steerlab.analyzers.base import Analyzer
 from steerlab.edits import Zero
 from steerlab.errors import SteerlabError
 from steerlab.model import Model
-from steerlab.report import Evidence, Plot, Report
+from steerlab.report import Plot, Report, effect_of
 from steerlab.store import made_on
 
 
@@ -75,16 +75,7 @@ class HeadGrid(Analyzer):
                     model, strongest, f"the {len(strongest)} heads with the largest effect set to zero"
                 )
             },
-            evidence=(
-                Evidence(
-                    f"silencing {best}, the strongest on these inputs",
-                    "intervened",
-                    float(found.effect.mean()),
-                    tuple(found.controls.mean(1).tolist()),
-                    float(found.floor.mean()),
-                    found.metric,
-                ),
-            ),
+            evidence=(effect_of(f"silencing {best}, the strongest on these inputs", found),),
             receipts=(str(found.receipt),),
         )
 

@@ -18,7 +18,7 @@ from steerlab.edits import Zero
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Intervention
 from steerlab.model import Model
-from steerlab.report import Evidence, Plot, Report
+from steerlab.report import Evidence, Plot, Report, effect_of
 from steerlab.store import made_on
 
 
@@ -130,12 +130,7 @@ class PatchMaps(Analyzer):
         site = str(self.dictionary.site)
         edit = {site: Zero(self.dictionary.only(self.atom))}
         found = model.compare(data, edit, controls=self.controls)
-        evidence = Evidence(
-            f"taking atom {self.atom} away at {site} (controls: random changes of the same size)",
-            "intervened",
-            float(found.effect.mean()),
-            tuple(found.controls.mean(1).tolist()),
-            float(found.floor.mean()),
-            found.metric,
+        evidence = effect_of(
+            f"taking atom {self.atom} away at {site} (controls: random changes of the same size)", found
         )
         return made_on(model, edit, f"without atom {self.atom}"), evidence, str(found.receipt)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from steerlab.bases.rules import Rule, TopK
+from steerlab.errors import SteerlabError
 from steerlab.numerics import sparse
 from steerlab.numerics.pursuit import fista, matching_pursuit
 
@@ -40,7 +41,7 @@ class Encoder(ABC):
 
     def part(self, atoms: torch.Tensor) -> Encoder:
         """The encoder of some atoms only; for local encoders."""
-        raise NotImplementedError
+        raise SteerlabError(f"{type(self).__name__}: its codes depend on one another, so it has no parts")
 
     def inputs(self) -> int | None:
         """Width of the activations it takes; None where the decoder says it."""

@@ -42,7 +42,7 @@ def made(encoder, **more) -> Dictionary:
     return Dictionary(decoder=3 * draw(ATOMS, DIM), encoder=encoder, bias=draw(DIM), **more)
 
 
-def close(a: torch.Tensor, b: torch.Tensor) -> None:
+def assert_close(a: torch.Tensor, b: torch.Tensor) -> None:
     torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
 
 
@@ -50,9 +50,9 @@ def close(a: torch.Tensor, b: torch.Tensor) -> None:
 def test_unit_rows_scale_the_codes_and_keep_the_reconstruction(name):
     sae = made(ENCODERS[name])
     unit = unit_rows(sae)
-    close(unit.decoder.norm(dim=-1), torch.ones(ATOMS, dtype=torch.float64))
-    close(unit.encode(X), sae.encode(X) * sae.decoder.norm(dim=-1))
-    close(unit.reconstruct(X), sae.reconstruct(X))
+    assert_close(unit.decoder.norm(dim=-1), torch.ones(ATOMS, dtype=torch.float64))
+    assert_close(unit.encode(X), sae.encode(X) * sae.decoder.norm(dim=-1))
+    assert_close(unit.reconstruct(X), sae.reconstruct(X))
 
 
 def test_the_k_strongest_are_chosen_as_before_though_codes_have_changed():
@@ -70,7 +70,7 @@ def test_the_bias_before_the_encoder_moves_into_it(name):
     sae = made(ENCODERS[name], pre_bias=draw(DIM))
     folded = without_pre_bias(sae)
     assert folded.pre_bias is None
-    close(folded.encode(X), sae.encode(X))
+    assert_close(folded.encode(X), sae.encode(X))
     assert without_pre_bias(folded) is folded
 
 
@@ -83,9 +83,9 @@ def test_constant_norms_fold_into_the_weights(name, pre):
         sae = made(ENCODERS[name], norm=norm)
         sae = replace(sae, pre_bias=sae.bias) if pre else sae
         folded = without_norm(sae)
-        close(folded.encode(X), sae.encode(X))
-        close(folded.reconstruct(X), sae.reconstruct(X))
-        close(folded.moved(X, lambda z: z * 0.5), sae.moved(X, lambda z: z * 0.5))
+        assert_close(folded.encode(X), sae.encode(X))
+        assert_close(folded.reconstruct(X), sae.reconstruct(X))
+        assert_close(folded.moved(X, lambda z: z * 0.5), sae.moved(X, lambda z: z * 0.5))
     plain = made(ENCODERS[name])
     assert without_norm(plain) is plain
 
@@ -94,15 +94,15 @@ def test_gated_is_jumprelu_with_a_threshold_of_its_own():
     sae = made(ENCODERS["gated"], pre_bias=draw(DIM))
     plain = as_jumprelu(sae)
     assert torch.equal(plain.encode(X) != 0, sae.encode(X) != 0)
-    close(plain.encode(X), sae.encode(X))
-    close(plain.reconstruct(X), sae.reconstruct(X))
+    assert_close(plain.encode(X), sae.encode(X))
+    assert_close(plain.reconstruct(X), sae.reconstruct(X))
 
 
 def test_the_edit_of_a_layer_normalised_dictionary_is_the_change_times_the_rows_deviation():
     sae = made(ENCODERS["relu"], norm=LayerNorm())
     z = sae.encode(X)
     moved = sae.moved(X, lambda codes: codes.index_fill(-1, torch.tensor([9]), 1.5))
-    close(moved, X + (1.5 - z[:, 9:10]) * sae.decoder[9] * X.std(dim=-1, keepdim=True))
+    assert_close(moved, X + (1.5 - z[:, 9:10]) * sae.decoder[9] * X.std(dim=-1, keepdim=True))
 
 
 @pytest.mark.parametrize(

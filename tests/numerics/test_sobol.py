@@ -14,7 +14,7 @@ def measured(function, features, designs=2048, seed=0):
     return sobol_indices(function(sobol_masks(features, designs, seed=seed)), features)
 
 
-def close(got, expected, tolerance):
+def assert_close(got, expected, tolerance):
     torch.testing.assert_close(got, torch.as_tensor(expected, dtype=torch.float64), atol=tolerance, rtol=0)
 
 
@@ -22,8 +22,8 @@ def test_a_linear_function_has_no_interactions():
     weights = torch.tensor([1.0, 2.0, 0.0, -3.0], dtype=torch.float64)
     got = measured(lambda x: x @ weights + 1000, 4)
     expected = weights.square() / weights.square().sum()
-    close(got.first, expected, 2e-3)
-    close(got.total, expected, 2e-3)
+    assert_close(got.first, expected, 2e-3)
+    assert_close(got.total, expected, 2e-3)
     assert got.variance == pytest.approx(float(weights.square().sum()) / 12, rel=1e-2)
     assert got.total[2] == 0  # an ignored feature is exactly ignored
 
@@ -39,8 +39,8 @@ def test_ishigami():
     v2, v13 = a**2 / 8, b**2 * math.pi**8 * (1 / 18 - 1 / 50)
     v = v1 + v2 + v13
     got = measured(function, 3, designs=4096)
-    close(got.first, [v1 / v, v2 / v, 0], 0.01)
-    close(got.total, [(v1 + v13) / v, v2 / v, v13 / v], 0.01)
+    assert_close(got.first, [v1 / v, v2 / v, 0], 0.01)
+    assert_close(got.total, [(v1 + v13) / v, v2 / v, v13 / v], 0.01)
     assert got.variance == pytest.approx(v, rel=0.01)
 
 
@@ -49,19 +49,19 @@ def test_sobols_g_function():
     got = measured(lambda x: (((4 * x - 2).abs() + a) / (1 + a)).prod(1), 5, designs=4096)
     part = 1 / (3 * (1 + a) ** 2)
     v = (1 + part).prod() - 1
-    close(got.first, part / v, 0.01)
-    close(got.total, part * (1 + part).prod() / (1 + part) / v, 0.01)
+    assert_close(got.first, part / v, 0.01)
+    assert_close(got.total, part * (1 + part).prod() / (1 + part) / v, 0.01)
 
 
 def test_a_product_is_all_interaction_where_its_factors_average_to_zero():
     got = measured(lambda x: (x[:, 0] - 0.5) * (x[:, 1] - 0.5), 3)
-    close(got.first, [0, 0, 0], 0.01)
-    close(got.total, [1, 1, 0], 0.02)
+    assert_close(got.first, [0, 0, 0], 0.01)
+    assert_close(got.total, [1, 1, 0], 0.02)
     # with means of one half, Var(x) = 1/12: first (1/48) / (1/9 - 1/16), total (1/36) / (the same)
     plain = measured(lambda x: x[:, 0] * x[:, 1], 2)
     v = 1 / 9 - 1 / 16
-    close(plain.first, [1 / 48 / v] * 2, 0.01)
-    close(plain.total, [1 / 36 / v] * 2, 0.01)
+    assert_close(plain.first, [1 / 48 / v] * 2, 0.01)
+    assert_close(plain.total, [1 / 36 / v] * 2, 0.01)
     assert bool((plain.total > plain.first + 0.1).all())
 
 

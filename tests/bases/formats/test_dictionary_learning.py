@@ -37,7 +37,7 @@ def f64(x: torch.Tensor) -> np.ndarray:
     return x.double().numpy()
 
 
-def close(ours: torch.Tensor, reference: np.ndarray) -> None:
+def assert_close(ours: torch.Tensor, reference: np.ndarray) -> None:
     np.testing.assert_allclose(f64(ours), reference, atol=1e-5, rtol=1e-5)
 
 
@@ -124,9 +124,9 @@ def test_the_forks_normalisation_is_applied_and_undone(each, tmp_path):
         (n - f64(state["b_dec"])) @ f64(state["encoder.weight"]).T + f64(state["encoder.bias"]), 0
     )
     z = pre * (pre > 0.8)
-    close(sae.encode(x), z)
+    assert_close(sae.encode(x), z)
     out = (z @ f64(state["decoder.weight"]).T + f64(state["b_dec"])) / factor + f64(mean)
-    close(sae.reconstruct(x), out)
+    assert_close(sae.reconstruct(x), out)
     absent = state | {"activation_mean": mean * torch.nan, "activation_std": std * torch.nan}
     plain = read_dictionary(hub(tmp_path / "none", absent, dict_class="BatchTopKSAE"), None, {})
     assert isinstance(plain.norm, Same)
@@ -145,8 +145,8 @@ def test_the_forks_thresholded_codes_count_in_units_of_their_rows(tmp_path):
     pre = f64(x) @ f64(state["W_enc"]) + f64(state["b_enc"])
     lengths = np.linalg.norm(f64(state["W_dec"]), axis=1)
     z = np.maximum(pre * (pre > f64(state["threshold"])), 0) * lengths
-    close(sae.encode(x), z)
-    close(sae.reconstruct(x), z / lengths @ f64(state["W_dec"]) + f64(state["b_dec"]))
+    assert_close(sae.encode(x), z)
+    assert_close(sae.reconstruct(x), z / lengths @ f64(state["W_dec"]) + f64(state["b_dec"]))
 
 
 def test_a_crosscoder_is_one_dictionary_of_its_members_end_to_end(tmp_path):
@@ -154,12 +154,12 @@ def test_a_crosscoder_is_one_dictionary_of_its_members_end_to_end(tmp_path):
     sae = read_dictionary(hub(tmp_path, state, dict_class="CrossCoder"), None, {})
     x = draw(ROWS, MEMBERS, DIM, seed=8)
     z = relu_codes(state, f64(x))
-    close(sae.encode(x), z)
+    assert_close(sae.encode(x), z)
     out = np.einsum("bf,lfd->bld", z, f64(state["decoder.weight"])) + f64(state["decoder.bias"])
-    close(sae.reconstruct(x), out.reshape(ROWS, -1))
+    assert_close(sae.reconstruct(x), out.reshape(ROWS, -1))
     moved = sae.moved(x, lambda codes: codes.index_fill(-1, torch.tensor([5]), 2.0))
     step = np.einsum("b,ld->bld", 2.0 - z[:, 5], f64(state["decoder.weight"])[:, 5])
-    close(moved, f64(x) + step)  # each member moves along its own row, by one change of the code
+    assert_close(moved, f64(x) + step)  # each member moves along its own row, by one change of the code
     assert torch.equal(sae[5].unflatten(0, (MEMBERS, DIM)), state["decoder.weight"][:, 5])
 
 
@@ -176,7 +176,7 @@ def test_a_crosscoders_threshold_is_compared_with_codes_times_their_rows(kind, t
     z = relu_codes(state, f64(x))
     active = z * factor > 9.0
     assert 0 < active.sum() < (z > 0).sum()
-    close(sae.encode(x), z * active)
+    assert_close(sae.encode(x), z * active)
 
 
 def test_crosscoders_whose_codes_or_members_differ_are_refused(tmp_path):

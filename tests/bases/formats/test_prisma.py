@@ -43,7 +43,7 @@ def reference(weights: dict, codes_of) -> tuple[np.ndarray, np.ndarray]:
     return codes, (codes @ w["W_dec"] + w["b_dec"]) * std + mean
 
 
-def close(sae, codes: np.ndarray, out: np.ndarray) -> None:
+def assert_close(sae, codes: np.ndarray, out: np.ndarray) -> None:
     np.testing.assert_allclose(sae.encode(X).numpy(), codes, atol=1e-5, rtol=1e-5)
     np.testing.assert_allclose(sae.reconstruct(X).numpy(), out, atol=1e-5, rtol=1e-5)
 
@@ -51,7 +51,7 @@ def close(sae, codes: np.ndarray, out: np.ndarray) -> None:
 def test_relu_on_layer_normalised_rows(tmp_path):
     weights = state()
     sae = read_dictionary(written(tmp_path, weights), None, {})
-    close(sae, *reference(weights, lambda along, w: np.maximum(along + w["b_enc"], 0)))
+    assert_close(sae, *reference(weights, lambda along, w: np.maximum(along + w["b_enc"], 0)))
     assert str(sae.site) == "blocks.9.resid" and sae.facts.model == "clip"
 
 
@@ -62,7 +62,9 @@ def test_the_k_strongest(tmp_path):
 
     weights = state()
     kind = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5}}
-    close(read_dictionary(written(tmp_path, weights, **kind), None, {}), *reference(weights, strongest))
+    assert_close(
+        read_dictionary(written(tmp_path, weights, **kind), None, {}), *reference(weights, strongest)
+    )
 
 
 def test_gates(tmp_path):
@@ -71,7 +73,7 @@ def test_gates(tmp_path):
 
     weights = state(gated=True)
     sae = read_dictionary(written(tmp_path, weights, architecture="gated", cls_token_only=True), None, {})
-    close(sae, *reference(weights, gated))
+    assert_close(sae, *reference(weights, gated))
     assert sae.facts.assumptions == ("trained on the class token alone",)
 
 
@@ -86,7 +88,7 @@ def test_a_transcoder_has_a_bias_at_each_end_and_a_skip(tmp_path):
     w = {name: t.double().numpy() for name, t in weights.items()}
     x = X.double().numpy()
     codes = np.maximum((x - w["b_dec"]) @ w["W_enc"] + w["b_enc"], 0)
-    close(sae, codes, codes @ w["W_dec"] + w["b_dec_out"] + x @ w["W_skip"].T)
+    assert_close(sae, codes, codes @ w["W_dec"] + w["b_dec_out"] + x @ w["W_skip"].T)
     assert (sae.facts.reads, str(sae.site)) == ("blocks.9.hook_resid_post", "blocks.9.mlp")
     with pytest.raises(SteerlabError, match="how its output is brought back"):
         read_dictionary(written(tmp_path, weights, is_transcoder=True), None, {})
@@ -100,7 +102,7 @@ def test_a_site_is_built_from_layer_and_kind(tmp_path):
 def test_weights_beside_their_settings_in_one_file(tmp_path):
     weights = state()
     sae = read_dictionary(written(tmp_path, {"cfg": {"d_in": DIM}, "state_dict": weights}), None, {})
-    close(sae, *reference(weights, lambda along, w: np.maximum(along + w["b_enc"], 0)))
+    assert_close(sae, *reference(weights, lambda along, w: np.maximum(along + w["b_enc"], 0)))
 
 
 class Settings:

@@ -10,7 +10,7 @@ import torch
 from steerlab import Model
 from steerlab.analyzers import Analyzer
 from steerlab.edits import Edit
-from steerlab.report import Evidence, Report
+from steerlab.report import Report, effect_of
 from steerlab.store import made_on
 
 
@@ -44,14 +44,5 @@ class Lengths(Analyzer):
                 }
             },
             interventions={"the edit": made_on(model, tried, repr(self.edit))},
-            evidence=(
-                Evidence(
-                    f"{self.edit!r} at {sites[0]}",
-                    "intervened",
-                    float(found.effect.mean()),
-                    tuple(found.controls.mean(1).tolist()),
-                    float(found.floor.mean()),
-                    found.metric,
-                ),
-            ),
+            evidence=(effect_of(f"{self.edit!r} at {sites[0]}", found),),
         )
