@@ -43,7 +43,7 @@ class Facts:
 # What one unit of strength is, for an atom.
 UNITS = {
     "raw": "the code itself",
-    "max": "the largest code on the reference data",
+    "max": "the size of the largest code on the reference data",
     "mean": "the mean code over all entries",
     "active_mean": "the mean code where the atom is active",
     "std": "the standard deviation of the code",
