@@ -80,7 +80,7 @@ def test_figures_are_drawn_from_the_saved_report_alone(tmp_path):
             sl.figures.save(figure, tmp_path / where)
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     lines = {line.get_label() for line in second["doses"].axes[0].lines}
-    assert {"edit", "random", "base"} <= lines
+    assert {"edit", "random", "base (strength 0)"} <= lines
 
 
 def test_evidence_says_its_rung_and_stands_beside_its_controls():

@@ -1,21 +1,43 @@
 """Figures: pure functions from data to a matplotlib Figure; matplotlib is imported when one is drawn."""
 
 from steerlab.figures.atoms import atom_frames, atom_pictures, atom_texts, site_fit
+from steerlab.figures.bars import bars, stacked_bars
+from steerlab.figures.curves import Series, lines, spectrum
 from steerlab.figures.doses import dose_response
 from steerlab.figures.drawing import save
-from steerlab.figures.grids import block_head_grid, token_strip
-from steerlab.figures.maps import patch_maps
+from steerlab.figures.frames import frame_maps
+from steerlab.figures.grids import block_head_grid
+from steerlab.figures.labels import Axis, Labels
+from steerlab.figures.manifolds import Coordinate, manifold
+from steerlab.figures.maps import Scale, patch_maps
 from steerlab.figures.pictures import before_after
+from steerlab.figures.scatters import scatter
+from steerlab.figures.similarities import similarity
+from steerlab.figures.tokens import token_map, token_strip
 
 __all__ = [
+    "Axis",
+    "Coordinate",
+    "Labels",
+    "Scale",
+    "Series",
     "atom_frames",
     "atom_pictures",
     "atom_texts",
+    "bars",
     "before_after",
     "block_head_grid",
     "dose_response",
+    "frame_maps",
+    "lines",
+    "manifold",
     "patch_maps",
     "save",
+    "scatter",
+    "similarity",
     "site_fit",
+    "spectrum",
+    "stacked_bars",
+    "token_map",
     "token_strip",
 ]

@@ -11,9 +11,9 @@ import torch
 from steerlab.atoms.checking import SiteCheck
 from steerlab.atoms.maps import CodeMap
 from steerlab.errors import SteerlabError
-from steerlab.figures.drawing import array, canvas, colours
-from steerlab.figures.grids import _printable
+from steerlab.figures.drawing import GREY, array, canvas, colours, ink
 from steerlab.figures.maps import as_picture, patch_maps
+from steerlab.figures.tokens import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +49,10 @@ def atom_texts(examples: Sequence[CodeMap], title: str = "") -> Figure:
             width = len(text) + 1
             box = Rectangle((right, row + 0.06), width - 0.1, 0.88, facecolor=colour, linewidth=0)
             axes.add_patch(box)
-            ink = "black" if np.dot(colour[:3], (0.299, 0.587, 0.114)) > 0.5 else "white"
             middle = (right + width / 2, row + 0.5)
-            axes.text(*middle, text, color=ink, ha="center", va="center", family="monospace", fontsize=8)
+            axes.text(
+                *middle, text, color=ink(colour), ha="center", va="center", family="monospace", fontsize=8
+            )
             right += width
     figure.colorbar(scale, ax=axes, label="code", aspect=8, fraction=0.05)
     return figure
@@ -97,7 +98,7 @@ def atom_frames(examples: Sequence[CodeMap], videos: Sequence[Any] | None = None
         for axes, values, frame in zip(own, codes, frames[::step], strict=False):
             picture = as_picture(picture_of(frame))
             height, width = picture.shape[:2]
-            axes.imshow(picture @ np.array([0.299, 0.587, 0.114], picture.dtype), cmap="gray", vmin=0, vmax=1)
+            axes.imshow(picture @ GREY.astype(picture.dtype), cmap="gray", vmin=0, vmax=1)
             extent = (-0.5, width - 0.5, height - 0.5, -0.5)
             axes.imshow(
                 values, norm=scale.norm, cmap=scale.cmap, alpha=0.6, interpolation="nearest", extent=extent
@@ -158,7 +159,7 @@ def _around(one: CodeMap) -> list[tuple[str, float]]:
     pieces = one.pieces or [str(i) for i in range(len(one.codes))]
     start = max(0, one.place[0] - _AROUND)
     span = slice(start, one.place[0] + _AROUND + 1)
-    return [(_printable(text), float(code)) for text, code in zip(pieces[span], one.codes[span], strict=True)]
+    return [(printable(text), float(code)) for text, code in zip(pieces[span], one.codes[span], strict=True)]
 
 
 def _refuse(examples: Sequence[CodeMap], axes: int, what: str) -> None:

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from steerlab.errors import SteerlabError
-from steerlab.figures.drawing import array, canvas
+from steerlab.figures.drawing import KINDS, array, canvas
+from steerlab.figures.labels import Labels, control_style, dress, legend_below, random_label, titled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_EDIT, _CONTROL = "#3b528b", "#8c8c8c"
 
 
 def dose_response(
@@ -24,7 +23,7 @@ def dose_response(
     *,
     labels: tuple[str, str] = ("strength", "response"),
 ) -> Figure:
-    """One line for the edit, a thin grey one for each control; the dotted line is the base at strength 0.
+    """One line for the edit, a thin grey one for each control; dotted is the base, where 0 is a strength.
 
     Parameters
     ----------
@@ -42,15 +41,16 @@ def dose_response(
     if any(len(values) != len(x) for values in (y, *others)):
         raise SteerlabError(f"{len(x)} strengths with {len(y)} responses: one response a strength is needed")
     order = np.argsort(x)
-    figure = canvas(4.6, 3.2)
-    axes = figure.add_subplot(xlabel=labels[0], ylabel=labels[1])
+    figure = canvas(4.6, 3.0)
+    axes = figure.add_subplot()
+    axes.plot(x[order], y[order], color=KINDS[0], marker="o", markersize=5, linewidth=2, label="edit")
     for i, values in enumerate(others):
-        axes.plot(x[order], values[order], color=_CONTROL, linewidth=1, label="random" if not i else None)
-    axes.plot(x[order], y[order], color=_EDIT, marker="o", markersize=5, linewidth=2, label="edit")
+        axes.plot(x[order], values[order], label=random_label(i == 0), **control_style(len(others)))
     at_zero = np.flatnonzero(x == 0)
     if len(at_zero):
-        axes.axhline(y[at_zero[0]], color="black", linewidth=0.8, linestyle=":", label="base")
-    figure.suptitle(title, fontsize=10)
-    axes.legend(fontsize=8, frameon=False)
-    axes.tick_params(labelsize=8)
+        base = {"color": "black", "linewidth": 0.9, "linestyle": ":"}
+        axes.axhline(y[at_zero[0]], label="base (strength 0)", **base)
+    dress(axes, Labels(x=labels[0], y=labels[1]))
+    legend_below(figure, axes)
+    titled(figure, title)
     return figure

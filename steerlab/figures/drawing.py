@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
+SEQUENTIAL, DIVERGING, CYCLIC = "viridis", "PuOr_r", "twilight"
+CONTROL = "#8c8c8c"  # what was drawn at random or expected by chance
+# The palette of Okabe and Ito, made for colour-blind readers, without its yellow, which is lost on white.
+KINDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = np.array([0.299, 0.587, 0.114])  # how bright red, green and blue look
 
 
 def canvas(width: float, height: float) -> Figure:
@@ -27,8 +31,8 @@ def canvas(width: float, height: float) -> Figure:
     return figure
 
 
-def array(values: Any, axes: str) -> np.ndarray:
-    """Finite float numbers with the named axes, from a tensor, an array or nested lists.
+def array(values: Any, axes: str, *, gaps: bool = False) -> np.ndarray:
+    """Float numbers with the named axes, from a tensor, an array or nested lists.
 
     Parameters
     ----------
@@ -36,14 +40,21 @@ def array(values: Any, axes: str) -> np.ndarray:
         What to draw.
     axes : str
         Names of its axes, such as ``"block, head"``, for the error.
+    gaps : bool
+        Whether some of the numbers, but not all, may be NaN.
     """
-    tensor = torch.as_tensor(np.asarray(values) if isinstance(values, (list, tuple)) else values)
-    tensor = tensor.detach().cpu().float()
+    try:
+        tensor = torch.as_tensor(np.asarray(values) if isinstance(values, (list, tuple)) else values)
+        tensor = tensor.detach().cpu().float()
+    except (TypeError, ValueError, RuntimeError):
+        raise SteerlabError(f"this figure draws numbers [{axes}], and these are none") from None
     if tensor.ndim != len(axes.split(", ")) or not tensor.numel():
         raise SteerlabError(f"this figure draws values [{axes}], not {list(tensor.shape)}")
-    bad = int((~torch.isfinite(tensor)).sum())
-    if bad:
-        raise SteerlabError(f"{bad} of {tensor.numel()} values to draw are NaN or infinite")
+    bad = ~torch.isfinite(tensor)
+    if gaps and not bool(tensor.isnan().all()):
+        bad = tensor.isinf()
+    if bool(bad.any()):
+        raise SteerlabError(f"{int(bad.sum())} of {tensor.numel()} values to draw are NaN or infinite")
     return tensor.numpy()
 
 
@@ -69,6 +80,14 @@ def colours(values: np.ndarray, *, log: bool = False) -> ScalarMappable:
         floor = max(float(positive.min()), high * 1e-6)
         return ScalarMappable(LogNorm(floor, high if high > floor else 2 * floor, clip=True), SEQUENTIAL)
     return ScalarMappable(Normalize(low, high if high > low else low + 1), SEQUENTIAL)
+
+
+def ink(colour: Any) -> str:
+    """Black or white, whichever stands out more against a colour by the contrast ratio of WCAG 2."""
+    rgb = np.asarray(colour, dtype=float)[:3]
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    # black and white are equally far from a luminance of sqrt(1.05 * 0.05) - 0.05
+    return "black" if linear @ (0.2126, 0.7152, 0.0722) > 0.1791 else "white"
 
 
 def save(figure: Figure, path: str | Path) -> Path:

@@ -72,8 +72,8 @@ def before_after(
         axes[0].set_ylabel(name, fontsize=8)
         if reach:
             bar = figure.colorbar(shown, ax=list(axes), label="change (of 1)", shrink=0.9)
-            bar.ax.tick_params(labelsize=6)
-            bar.ax.yaxis.label.set_size(6)
+            bar.ax.tick_params(labelsize=7)
+            bar.ax.yaxis.label.set_size(7)
     for panel, text in zip(panels[0], titles, strict=False):
         panel.set_title(text, fontsize=8)
     figure.suptitle(title, fontsize=10)
