@@ -17,7 +17,7 @@ import steerlab
 from steerlab.errors import SteerlabError, listing, nearest
 
 FORMAT, VERSION = "steerlab record", 1
-STATUSES = ("running", "finished", "interrupted", "failed")
+STATUSES = ("running", "finished", "interrupted", "failed", "killed")
 PACKAGES = ("torch", "transformers", "diffusers")
 
 
@@ -28,7 +28,8 @@ class Stamp:
     Parameters
     ----------
     status : str
-        One of `STATUSES`. A run that was killed outright never got to say more than ``"running"``.
+        One of `STATUSES`. A run that was killed outright never got to say more than ``"running"``; a record
+        that says so and that nobody writes to is ``"killed"`` when it is read.
     started : str
         When, in UTC, as ISO 8601 writes it.
     command : str

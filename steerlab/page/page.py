@@ -17,6 +17,7 @@ UNFINISHED = {
     "running": "A run that has not ended",
     "interrupted": "A run that was interrupted",
     "failed": "A run that failed",
+    "killed": "A run that was killed",
 }
 
 

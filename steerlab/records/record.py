@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,14 @@ from steerlab.bases.formats.files import Source
 from steerlab.errors import SteerlabError
 from steerlab.figures.plots import draw
 from steerlab.page import page
+from steerlab.records.holding import Hold, is_held
 from steerlab.records.writing import file_names, remove, whole_file, whole_folder
 from steerlab.report import Report
 from steerlab.stamps import Stamp, without_places
 
-RECIPE, STAMP, REPORT, FIGURES, PAGE = "recipe.toml", "record.json", "report", "figures", "report.html"
-OURS = (RECIPE, STAMP, REPORT, FIGURES, PAGE)
+RECIPE, STAMP, LOCK = "recipe.toml", "record.json", "lock.json"
+REPORT, FIGURES, PAGE = "report", "figures", "report.html"
+OURS = (RECIPE, STAMP, LOCK, REPORT, FIGURES, PAGE)
 
 
 @dataclass(eq=False)
@@ -42,6 +45,7 @@ class Record:
     recipe: str
     stamp: Stamp
     _began: float = field(default_factory=time.monotonic)
+    _hold: Hold | None = None
 
     @staticmethod
     def begin(
@@ -73,12 +77,18 @@ class Record:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as fault:
             raise SteerlabError(f"cannot write to the folder {folder}: {fault.strerror}") from None
-        record = Record(path, recipe, Stamp.now(seed, command))
+        record = Record(path, recipe, Stamp.now(seed, command), _hold=Hold(path).take())
         record._stamp()  # first, so that a half-cleared folder never looks finished
-        for name in (REPORT, FIGURES, PAGE, *(f"{name}.part" for name in OURS)):
+        for name in (LOCK, REPORT, FIGURES, PAGE, *(f"{name}.part" for name in OURS)):
             remove(path / name)
         whole_file(path / RECIPE, recipe.encode("utf-8", "replace"))
         return record
+
+    def resolved(self, plain: Mapping[str, Any]) -> None:
+        """Write what the recipe's names stood for: ``lock.json``."""
+        self._still_runs()
+        text = json.dumps(plain, indent=1, allow_nan=False)
+        whole_file(self.folder / LOCK, text.encode("utf-8"))
 
     def finish(self, report: Report) -> None:
         """Write the answer, its figures and its page; then say that the run finished."""
@@ -124,6 +134,10 @@ class Record:
             recipe = (source.folder / RECIPE).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as fault:
             raise SteerlabError(f"{folder}: {RECIPE} cannot be read: {fault}") from None
+        if stamp.status == "running" and not is_held(source.folder):
+            stamp = replace(
+                stamp, status="killed", reason="its process ended without a word; --resume goes on"
+            )
         return Record(source.folder, recipe, stamp)
 
     @property
@@ -160,6 +174,8 @@ class Record:
         whole_file(self.page, html.encode("utf-8"))
         self.stamp = stamp
         self._stamp()  # last, so that a record that says it finished is whole
+        if self._hold is not None:
+            self._hold.release()
 
 
 def _drawn(report: Report, name: str) -> bytes | str:
