@@ -11,6 +11,7 @@ from torch import nn
 
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes
+from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.numerics.divergence import kl_tokens
 
@@ -86,7 +87,8 @@ def within_budget(
     known: dict[float, float] = {}
 
     def costs_too_much(strength: float) -> bool:
-        known[strength] = measure(make(strength))
+        cost = kept(f"budget {strength}", lambda: torch.tensor(measure(make(strength)), dtype=torch.float64))
+        known[strength] = float(cost)
         return not known[strength] <= bound  # NaN is too much
 
     good, strength = 0.0, float(start)

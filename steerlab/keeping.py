@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -57,6 +59,29 @@ _NOW: ContextVar[Keeper | None] = ContextVar("keeper", default=None)
 def keeper() -> Keeper | None:
     """The keeper of the run that is going on, if it has one."""
     return _NOW.get()
+
+
+def kept(what: str, compute: Callable[[], torch.Tensor]) -> torch.Tensor:
+    """What `compute` gives; in a run that is gone on with, what it gave before.
+
+    Parameters
+    ----------
+    what : str
+        What is computed: with the order in which the run asks, the name of the result on disk.
+    compute : callable
+        One batch of the work.
+    """
+    mine = keeper()
+    return compute() if mine is None else mine.batch(mine.next_call(what), 0, compute)
+
+
+def kept_texts(what: str, compute: Callable[[], Any]) -> Any:
+    """As `kept`, for texts: whatever JSON holds."""
+
+    def as_bytes() -> torch.Tensor:
+        return torch.frombuffer(bytearray(json.dumps(compute()).encode()), dtype=torch.uint8)
+
+    return json.loads(bytes(kept(what, as_bytes).tolist()))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch
 from conftest import build
 
 import steerlab as sl
-from steerlab.keeping import keeper, keeping
+from steerlab.keeping import keeper, keeping, kept, kept_texts
 
 
 def test_a_sweep_takes_from_disk_what_it_did_before(tmp_path):
@@ -35,3 +35,28 @@ def test_another_sweep_takes_nothing_of_the_first(tmp_path):
     assert other.reused == 0 and torch.equal(
         got, lm.sweep(inputs, [{h: sl.Scale(0.5)} for h in heads], batch=3)
     )
+
+
+def test_any_work_of_an_analyzer_is_kept_in_the_order_in_which_it_asks(tmp_path):
+    asked = []
+
+    def work(value):
+        asked.append(value)
+        return torch.tensor([value])
+
+    def loop():
+        return [float(kept(f"dose {i}", lambda i=i: work(i / 3))) for i in range(4)]
+
+    plain = loop()
+    with keeping(tmp_path):
+        assert loop() == plain
+    sorted(tmp_path.iterdir())[2].unlink()
+    asked.clear()
+    with keeping(tmp_path):
+        assert loop() == plain
+        assert kept_texts("said", lambda: ["caf\u00e9", ""]) == ["caf\u00e9", ""]
+    assert asked == [2 / 3]
+    with keeping(tmp_path):
+        loop()
+        assert kept_texts("said", lambda: 1 / 0) == ["caf\u00e9", ""]
+        assert kept_texts("said", lambda: "another question") == "another question"

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from steerlab.analyzers.base import Analyzer
-from steerlab.analyzers.doses import Scale, measured, random_direction, written
+from steerlab.analyzers.doses import Scale, dose_passes, measured, random_direction, written
 from steerlab.analyzers.likelihoods import Cost, Endings
 from steerlab.analyzers.settings import check_doses, check_texts, check_whole
 from steerlab.atoms import at_site, top_inputs
@@ -18,6 +18,7 @@ from steerlab.bases import Dictionary
 from steerlab.edits import Zero
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes
+from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.report import Evidence, Report
 from steerlab.store import made_on
@@ -120,16 +121,24 @@ class AtomDose(Analyzer):
             receipts=(receipt,),
         )
 
+    def passes(self, model: Model, data: Any) -> float:
+        """The texts twice, every dose, the search for the strength, what is written, and the ablations."""
+        texts = len(self.positive) + len(self.negative)
+        without = 4 * (len(self.toward) + len(self.away)) * (3 + self.controls)
+        return 2 * texts + without + dose_passes(self, data)
+
     def _codes(self, model: Model, sae: Dictionary, site: str, texts: Sequence[str]) -> torch.Tensor:
         """Mean codes over the tokens of each text but the first, ``[text, atom]``."""
-        found = []
-        for i in range(0, len(texts), AT_ONCE):
-            acts = model.capture(list(texts[i : i + AT_ONCE]), at=site)
+
+        def mean(some: list[str]) -> torch.Tensor:
+            acts = model.capture(some, at=site)
             tokens = acts.map_of(site)
             real = (tokens.select("all") & ~tokens.select("first")).float().cpu()[..., None]
             codes = sae.encode(acts[site].float()).cpu()
-            found.append((codes * real).sum(1) / real.sum(1).clamp_min(1))
-        return torch.cat(found)
+            return (codes * real).sum(1) / real.sum(1).clamp_min(1)
+
+        parts = [list(texts[i : i + AT_ONCE]) for i in range(0, len(texts), AT_ONCE)]
+        return torch.cat([kept(f"codes at {site} of {part}", lambda part=part: mean(part)) for part in parts])
 
     def _found(self, model: Model, sae: Dictionary, site: str, ours: torch.Tensor) -> int:
         """The atom that tells the two lists apart best."""
@@ -152,8 +161,9 @@ class AtomDose(Analyzer):
         ]
         endings = Endings.of(model, site, contexts, self.toward, self.away)
         base = endings.score()
+        lost = base - endings.score(away)
         with model.edit(away) as receipt:
-            lost = base - endings.score()
+            model.logits(contexts)
         controls = [base - endings.score({site: one}) for one in others]
         evidence = Evidence(
             f"taking the code away lowers the endings after {len(contexts)} positive texts (controls: other "

@@ -121,6 +121,10 @@ class AttentionMaps(Analyzer):
             receipts=(str(found.receipt),),
         )
 
+    def passes(self, model: Model, data: Any) -> float:
+        """The patterns, and the comparison."""
+        return len(data) * (3 + self.controls)
+
     def _shifted(self, moving: torch.Tensor) -> list[torch.Tensor]:
         """The tubes as they are, then shifted along rows and columns, far first."""
         height, width = moving.shape[2:]

@@ -25,3 +25,10 @@ class Analyzer(ABC):
     @abstractmethod
     def __call__(self, model: Model, data: Any) -> Report:
         """Ask the model, on these inputs."""
+
+    def passes(self, model: Model, data: Any) -> float | None:
+        """About how many times an input goes through the model, for the estimate of a dry run.
+
+        For a pipeline, how many pictures go through a denoising step. None where it cannot be told.
+        """
+        return None

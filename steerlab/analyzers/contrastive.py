@@ -9,10 +9,11 @@ from typing import Any
 import torch
 
 from steerlab.analyzers.base import Analyzer
-from steerlab.analyzers.doses import Scale, measured, random_direction, written
+from steerlab.analyzers.doses import Scale, dose_passes, measured, random_direction, written
 from steerlab.analyzers.likelihoods import Cost, Endings
 from steerlab.analyzers.settings import check_doses, check_texts, check_whole
 from steerlab.errors import SteerlabError
+from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.report import Report
 from steerlab.store import made_on
@@ -97,8 +98,16 @@ class ContrastiveVector(Analyzer):
             receipts=(str(receipt),),
         )
 
+    def passes(self, model: Model, data: Any) -> float:
+        """The texts of the vector, every dose, the search for the strength, and what is written."""
+        return len(self.positive) + len(self.negative) + dose_passes(self, data)
+
     def _mean(self, model: Model, site: str, texts: Sequence[str]) -> torch.Tensor:
         """Mean of the last tokens, ``[dim]``."""
         parts = [list(texts[i : i + AT_ONCE]) for i in range(0, len(texts), AT_ONCE)]
-        last = [model.capture(part, at=site, tokens="last")[site][:, 0].float() for part in parts]
-        return torch.cat(last).mean(0)
+
+        def last(part: list[str]) -> torch.Tensor:
+            return model.capture(part, at=site, tokens="last")[site][:, 0].float().cpu()
+
+        found = [kept(f"last tokens at {site} of {part}", lambda part=part: last(part)) for part in parts]
+        return torch.cat(found).mean(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,6 +12,7 @@ from steerlab.analyzers.likelihoods import Cost, Endings
 from steerlab.budget import within_budget
 from steerlab.edits import Add
 from steerlab.intervention import Changes
+from steerlab.keeping import kept_texts
 from steerlab.report import Evidence, Plot
 
 SCORE = "log-likelihood (nats a token),\nwanted less other endings"
@@ -161,6 +163,17 @@ def measured(
     return Doses(doses, doses.index(chosen), score[0], cost[0], score[1:], cost[1:], floor)
 
 
+def dose_passes(asked: Any, control: Sequence[str]) -> float:
+    """About how many texts go through the model for the doses of an analyzer and what it then writes.
+
+    A search for the strength takes about 25 measurements, and a written token about half of a short text.
+    """
+    score = len(asked.contexts) * (len(asked.toward) + len(asked.away))
+    doses = (1 + len(asked.strengths)) * (1 + asked.controls) + 1
+    search = 25 * len(control) if asked.budget is not None else 0
+    return doses * (score + len(control)) + search + 1.5 * len(asked.contexts) * asked.new_tokens
+
+
 def random_direction(like: torch.Tensor, seed: int) -> torch.Tensor:
     """A direction drawn evenly from the sphere, ``[dim]``."""
     return torch.randn(like.shape, generator=torch.Generator().manual_seed(seed)).to(like)
@@ -172,7 +185,9 @@ def written(
     """What the model goes on to write after some prompts under each edit, one row a prompt."""
     table = {"prompt": list(prompts)}
     for name, edit in edits.items():
-        table[name] = list(
-            scale.cost.model.generate(list(prompts), edit=edit, max_new_tokens=new_tokens).texts
-        )
+
+        def texts(edit: Changes | None = edit) -> list[str]:
+            return list(scale.cost.model.generate(list(prompts), edit=edit, max_new_tokens=new_tokens).texts)
+
+        table[name] = kept_texts(f"written {name} {edit}", texts)
     return table

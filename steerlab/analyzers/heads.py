@@ -79,6 +79,11 @@ class HeadGrid(Analyzer):
             receipts=(str(found.receipt),),
         )
 
+    def passes(self, model: Model, data: Any) -> float:
+        """Each head, the base beside every batch of them, and the comparison."""
+        heads = len(model.heads(self.at))
+        return len(data) * (heads + heads / self.batch + 2 + self.controls)
+
 
 def block_of(place: str) -> int:
     """The number of the block in a place; for towers of stages the last number."""

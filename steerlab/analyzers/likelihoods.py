@@ -10,6 +10,7 @@ import torch
 
 from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes
+from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.numerics.divergence import kl_tokens
 from steerlab.tokens import TokenMap
@@ -59,14 +60,19 @@ class Endings:
         weigh no more than short ones. `backwards` exchanges the rows of each batch, which changes nothing but
         the rounding.
         """
-        step, found = -1 if backwards else 1, []
+        what = f"endings {edit} {backwards}"
+        numbers = range(len(self.rows))
+        found = [kept(f"{what} {i}", lambda i=i: self._score(i, edit, backwards)) for i in numbers]
+        return float(sum(found)) / len(found)
+
+    def _score(self, context: int, edit: Changes | None, backwards: bool) -> torch.Tensor:
+        """The score after one context, ``[]``."""
+        texts, (ids, own) = self.rows[context], self.tokens[context]
         with self.model.edit(edit) if edit is not None else nullcontext():
-            for texts, (ids, own) in zip(self.rows, self.tokens, strict=True):
-                logits = self.model.logits(texts[::step]).float().cpu()
-                chances = (logits.flip(0) if backwards else logits)[:, :-1].log_softmax(-1)
-                means = chances.gather(2, ids[:, 1:, None])[..., 0].mul(own[:, 1:]).sum(1) / own.sum(1)
-                found.append(float(means[: self.wanted].mean() - means[self.wanted :].mean()))
-        return sum(found) / len(found)
+            logits = self.model.logits(texts[:: -1 if backwards else 1]).float().cpu()
+        chances = (logits.flip(0) if backwards else logits)[:, :-1].log_softmax(-1)
+        means = chances.gather(2, ids[:, 1:, None])[..., 0].mul(own[:, 1:]).sum(1) / own.sum(1)
+        return (means[: self.wanted].mean() - means[self.wanted :].mean()).double()
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,11 +105,13 @@ class Cost:
 
     def divergence(self, edit: Changes | None = None, *, backwards: bool = False) -> float:
         """Mean ``KL(base || edited)`` over the tokens, in nats; `backwards` as in `Endings.score`."""
-        step = -1 if backwards else 1
+        return float(kept(f"cost {edit} {backwards}", lambda: self._divergence(edit, backwards)))
+
+    def _divergence(self, edit: Changes | None, backwards: bool) -> torch.Tensor:
         with self.model.edit(edit) if edit is not None else nullcontext():
-            logits = self.model.logits(self.texts[::step])
+            logits = self.model.logits(self.texts[:: -1 if backwards else 1])
         edited = logits.flip(0) if backwards else logits
-        return float(kl_tokens(self.base, edited)[self.real.to(self.base.device)].mean())
+        return kl_tokens(self.base, edited)[self.real.to(self.base.device)].mean().double()
 
 
 def read_tokens(model: Model, at: str, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -94,6 +94,10 @@ class PatchMaps(Analyzer):
             receipts=tuple(receipts),
         )
 
+    def passes(self, model: Model, data: Any) -> float:
+        """The maps, and each comparison with its controls."""
+        return len(data) * (5 + self.controls + (0 if self.atom is None else 3 + self.controls))
+
     def _longest(self, model: Model, data: Any, acts: Activations, site: str) -> Evidence:
         """Silence the patches with the longest stream, and as many random ones."""
         grid = acts.grid(site).float().norm(dim=-1).cpu()

@@ -13,9 +13,9 @@ from steerlab.analyzers.settings import check_whole, is_number
 from steerlab.comparing import can_be_controlled, controlled
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.intervention import Changes, listed
+from steerlab.keeping import kept, kept_texts
 from steerlab.metrics import relative_change
 from steerlab.model import Model
-from steerlab.picturing import Pictures
 from steerlab.report import Evidence, Plot, Report
 from steerlab.store import made_on
 from steerlab.zoo.checker import QUESTIONS, judge
@@ -80,16 +80,21 @@ class PictureEdit(Analyzer):
         prompts = [prompt for prompt in asked for _ in self.seeds]
         seeds = [seed for _ in asked for seed in self.seeds]
 
-        def draw(edit: Changes | None, batch: int = self.batch) -> Pictures:
-            how = {"seed": seeds, "steps": self.steps, "guidance": self.guidance, "batch": batch}
-            return model.generate(prompts, edit=edit, progress=False, **how)
+        receipts: list[str] = []
+
+        def draw(edit: Changes | None, batch: int = self.batch) -> torch.Tensor:
+            drawn = []
+            for start in range(0, len(seeds), batch):
+                part = slice(start, start + batch)
+                pixels, receipt = self._part(model, prompts[part], seeds[part], edit)
+                drawn.append(pixels)
+                receipts.extend([receipt] if edit is self.edit else [])
+            return torch.cat(drawn)
 
         many = range(self.controls if can_be_controlled(self.edit) else 0)
-        after = draw(self.edit)
-        rows = {"before": draw(None), "after": after}
-        rows |= {f"random {i}": draw(controlled(self.edit, i)) for i in many}
-        again = draw(None, max(1, self.batch // 2)).tensor()  # another batch rounds differently: the floor
-        pixels = {name: made.tensor() for name, made in rows.items()}
+        pixels = {"before": draw(None), "after": draw(self.edit)}
+        pixels |= {f"random {i}": draw(controlled(self.edit, i)) for i in many}
+        again = draw(None, max(1, self.batch // 2))  # another batch rounds differently: the floor
         base = pixels["before"]
         others = {name: tensor for name, tensor in pixels.items() if name != "before"}
         table = {"prompt": prompts, "seed": torch.tensor(seeds)}
@@ -107,7 +112,7 @@ class PictureEdit(Analyzer):
         return Report(
             title=f"{len(prompts)} pictures before and after",
             about="The same prompts from the same noise; random changes are as long as the edit's own.",
-            tables={"pictures": self._drawn(rows, seeds), "changes": table},
+            tables={"pictures": self._drawn(pixels, seeds), "changes": table},
             plots={"pictures": Plot("pictures", "pictures", "Before and after", {"changes": "after"})},
             interventions={"the edit": made_on(model, self.edit, f"as tried on {listing(asked, 3)}")},
             evidence=(
@@ -120,12 +125,34 @@ class PictureEdit(Analyzer):
                     unit,
                 ),
             ),
-            receipts=(str(after.receipt),),
+            receipts=tuple(receipts),
         )
 
-    def _drawn(self, rows: Mapping[str, Pictures], seeds: list[int]) -> dict[str, Any]:
+    def passes(self, model: Model, data: Any) -> float | None:
+        """Base, edit, controls and the floor, at every step; unknown where the pipeline chooses the steps."""
+        if self.steps is None:
+            return None
+        prompts = 1 if isinstance(data, str) else len(data)
+        return prompts * len(self.seeds) * (3 + self.controls) * self.steps
+
+    def _part(
+        self, model: Model, prompts: list[str], seeds: list[int], edit: Changes | None
+    ) -> tuple[torch.Tensor, str]:
+        """One batch: pixels ``[picture, colour, row, column]``, and what the edit did."""
+        what, receipt = f"{prompts} from {seeds} under {edit}", ""
+
+        def draw() -> torch.Tensor:
+            nonlocal receipt
+            how = {"seed": seeds, "steps": self.steps, "guidance": self.guidance, "batch": len(seeds)}
+            made = model.generate(prompts, edit=edit, progress=False, **how)
+            receipt = str(made.receipt)
+            return made.tensor()
+
+        return kept(f"pictures of {what}", draw), kept_texts(f"receipt of {what}", lambda: receipt)
+
+    def _drawn(self, rows: Mapping[str, torch.Tensor], seeds: list[int]) -> dict[str, Any]:
         """The first pictures of every row as bytes, ``[picture, row, column, colour]``."""
-        some = {name: (255 * made.tensor()[: self.shown]).round().byte() for name, made in rows.items()}
+        some = {name: (255 * made[: self.shown]).round().byte() for name, made in rows.items()}
         titles = [f"seed {seed}" for seed in seeds[: self.shown]]
         return {"title": titles} | {name: one.movedim(1, -1) for name, one in some.items()}
 

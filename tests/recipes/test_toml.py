@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import functools
+import shutil
+import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,9 +15,11 @@ import torch
 
 import steerlab as sl
 from steerlab.inputs import Clips, Scenes, Texts
-from steerlab.made import Later
-from steerlab.recipe import Recipe
+from steerlab.keeping import keeping
+from steerlab.made import Later, opened
+from steerlab.recipe import Recipe, kinds
 from steerlab.report import Report
+from steerlab.trees import written
 
 RECIPES = Path(sl.__file__).parent.parent / "recipes"
 FEW = {"strengths": [0.2], "controls": 1, "new_tokens": 2}
@@ -44,6 +50,12 @@ SMALLER = {
     "video/attention_maps": (Clips(4), {}, [0, 1]),
 }
 
+LOOPS = {  # the least number of batches that are kept
+    "llm/contrastive_vector": 10,
+    "llm/steer_with_an_atom": 10,
+    "diffusion/edit_a_picture": 4,
+}
+
 
 @pytest.fixture(autouse=True)
 def one_model_of_each_name(monkeypatch):
@@ -69,6 +81,42 @@ def test_a_recipe_goes_there_and_back(name):
     assert Recipe.parse(recipe.to_toml(), folder=recipe.folder) == recipe and recipe.about
 
 
+@pytest.mark.parametrize("name", SMALLER)
+def test_law_9_toml_equals_python(name):
+    """The same objects made by plain calls, as a notebook would make them."""
+    plain = tomllib.loads((RECIPES / f"{name}.toml").read_text(encoding="utf-8"))
+    lets = plain.pop("let", {})
+
+    def made(value):
+        if isinstance(value, str) and value.startswith("$"):
+            return made(lets[value[1:]])
+        if isinstance(value, list):
+            return [made(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        arguments = {key: made(one) for key, one in value.items() if key != "kind"}
+        if "kind" not in value:
+            return arguments
+        if value["kind"] == "LoadDictionary":
+            return sl.load_dictionary(*arguments.values())
+        if value["kind"] == "Only":
+            return arguments["dictionary"].only(arguments["atoms"])
+        homes = (sl.inputs, sl.analyzers, sl, sl.edits)
+        return getattr(next(home for home in homes if hasattr(home, value["kind"])), value["kind"])(
+            **arguments
+        )
+
+    twin, read = made(plain["analyzer"]), Recipe.load(RECIPES / f"{name}.toml")
+    asked = opened(read.analyzer, read.folder)
+    assert type(twin) is type(asked) and read.data == made(plain["data"])
+    assert tensors_and_settings(twin) == tensors_and_settings(asked)
+
+
+def tensors_and_settings(analyzer) -> tuple:
+    settings, tensors = written(analyzer, kinds())
+    return settings, {name: tensor.tolist() for name, tensor in tensors.items()}
+
+
 def smaller(name: str) -> Recipe:
     recipe, (data, settings, _) = Recipe.load(RECIPES / f"{name}.toml"), SMALLER[name]
     if isinstance(recipe.analyzer, Later):
@@ -78,10 +126,41 @@ def smaller(name: str) -> Recipe:
     return dataclasses.replace(recipe, data=data, analyzer=asked)
 
 
+@functools.cache
+def ran(name: str) -> tuple[Report, Path]:
+    """The smaller recipe's report, and the folder in which what it did was kept batch by batch."""
+    folder = Path(tempfile.mkdtemp(prefix="steerlab-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with keeping(folder):
+        return smaller(name).run(), folder
+
+
+def tables_of(report: Report) -> dict[str, list]:
+    return {
+        f"{name} {column}": values.tolist() if isinstance(values, torch.Tensor) else values
+        for name, table in report.tables.items()
+        for column, values in table.items()
+    }
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_a_run_that_was_cut_off_ends_with_the_same_numbers(name, tmp_path):
+    report, folder = ran(name)
+    files = sorted(folder.iterdir())
+    assert len(files) >= LOOPS[name]
+    for file in files[: len(files) // 2]:
+        shutil.copy(file, tmp_path)
+    with keeping(tmp_path) as kept:
+        again = smaller(name).run()
+    assert kept.reused == len(files) // 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == [file.name for file in files]
+    assert tables_of(again) == tables_of(report) and str(again) == str(report)
+
+
 @pytest.mark.parametrize("name", SMALLER)
 def test_a_recipe_shows_what_it_says(name, tmp_path):
     recipe = smaller(name)
-    report = recipe.run()
+    report, _ = ran(name)
     for number in SMALLER[name][2]:
         found = report.evidence[number]
         assert found.controls and found.effect > max(found.controls), str(found)
