@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import steerlab
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--dry-run", action="store_true", help="resolve everything, print it, run nothing")
     run.add_argument("--resume", action="store_true", help="go on where the same recipe was cut off")
+    run.add_argument("--lock", metavar="FILE", help="a record's lock.json: refuse what resolves otherwise")
     run.add_argument("--again", action="store_true", help="replace a finished record")
     show = _command(commands, "show", "print a record", _show)
     show.add_argument("record", help="its folder")
@@ -114,12 +116,13 @@ def _demo(chosen: argparse.Namespace) -> None:
 
 def _run(chosen: argparse.Namespace) -> None:
     _hush()
-    from steerlab import running, showing
+    from steerlab import planning, running, showing
 
     if chosen.dry_run:
-        print(running.plan(running.read(chosen.recipe, chosen.set)))
+        print(planning.plan(running.read(chosen.recipe, chosen.set)))
         return
-    record = running.run(chosen.recipe, chosen.out, chosen.set, again=chosen.again, resume=chosen.resume)
+    how = {"again": chosen.again, "resume": chosen.resume, "lock": chosen.lock}
+    record = running.run(chosen.recipe, chosen.out, chosen.set, **how)
     showing.show(record.folder)
 
 
@@ -173,11 +176,25 @@ def _list(chosen: argparse.Namespace) -> None:
     print("embedded dictionaries")
     for name in dictionaries.names():
         print(f"  zoo:{name}")
+    print("recipes below this folder")
+    for path, about in _recipes_below(Path()):
+        print(f"  {path:40} {about}")
     registries = (FAMILIES, EDITS, FORMATS, ANALYZERS)
     faults = [(r.kind, name, fault) for r in registries for name, fault in r.faults.items()]
     print("faulty plug-ins" if faults else "no faulty plug-ins")
     for kind, name, fault in faults:
         print(f"  {kind} {name}: {fault}")
+
+
+def _recipes_below(folder: Path) -> Iterator[tuple[str, str]]:
+    """The recipes of a ``recipes`` folder with what they show; of what is none, why."""
+    from steerlab.recipe import Recipe
+
+    for path in sorted((folder / "recipes").rglob("*.toml")):
+        try:
+            yield str(path), Recipe.load(path).about
+        except SteerlabError as fault:
+            yield str(path), f"cannot be read: {fault}"
 
 
 def _opened(name: str) -> Any:
@@ -188,10 +205,14 @@ def _opened(name: str) -> Any:
 
 
 def _hush() -> None:
-    """Keep transformers' own progress bars out of the output."""
-    from transformers.utils import logging
+    """Keep the progress bars of others out of the output, and ours out of a CI's log."""
+    if os.environ.get("CI"):
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    import diffusers.utils.logging
+    import transformers.utils.logging
 
-    logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.inputs import INPUTS, Inputs
 from steerlab.loading import load
 from steerlab.made import MADE, Later, Made, opened, waits
+from steerlab.model import Model
 from steerlab.report import Report
 from steerlab.store import kinds as storable
 from steerlab.toml_lines import line_of
@@ -112,19 +113,49 @@ class Recipe:
         plain |= {"data": _plain(self.data, "data"), "analyzer": _plain(self.analyzer, "analyzer")}
         return tomli_w.dumps(plain)
 
-    def run(self) -> Report:
-        """Open the model, load the data, ask."""
-        import torch
-
-        torch.manual_seed(self.seed)
+    def open(self) -> Opened:
+        """Load the data, open the model and whatever the analyzer needs; ask nothing yet."""
         data = self.data.load(self.folder)
-        return opened(self.analyzer, self.folder)(load(self.model), data)
+        return Opened(self, load(self.model), data, opened(self.analyzer, self.folder))
+
+    def run(self) -> Report:
+        """Open everything and ask."""
+        return self.open().ask()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self.to_toml() == other.to_toml()
 
     def __hash__(self) -> int:
         return hash(self.to_toml())
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A recipe whose names have become objects.
+
+    Attributes
+    ----------
+    recipe : Recipe
+        The recipe.
+    model : Model
+        The held model.
+    data : object
+        The inputs.
+    analyzer : Analyzer
+        The question.
+    """
+
+    recipe: Recipe
+    model: Model
+    data: Any
+    analyzer: Analyzer
+
+    def ask(self) -> Report:
+        """Ask the model."""
+        import torch
+
+        torch.manual_seed(self.recipe.seed)
+        return self.analyzer(self.model, self.data)
 
 
 class _Reader:

@@ -1,22 +1,23 @@
-"""What `steerlab run` does: a recipe read, changed, tried dry, or run into a record."""
+"""What `steerlab run` does: a recipe read, changed, and run into a record."""
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import tomli_w
-import torch
 
 from steerlab.errors import SteerlabError
 from steerlab.keeping import keeping
-from steerlab.loading import load
+from steerlab.locking import Lock, lock_of, read_lock, refuse_others
 from steerlab.recipe import Recipe
-from steerlab.records import Record
+from steerlab.records import LOCK, Record
 
 PROGRESS = "progress"
 
@@ -43,28 +44,6 @@ def read(path: str | Path, changes: Sequence[str] = ()) -> Recipe:
     return Recipe.parse(tomli_w.dumps(plain), folder=recipe.folder, name=f"{path} with --set")
 
 
-def plan(recipe: Recipe) -> str:
-    """What a run would open and look at; the model is opened, and nothing is run on the data."""
-    model = load(recipe.model)
-    data = recipe.data.load(recipe.folder)
-    lines = [f"model     {recipe.model}: {type(model.module).__name__}, family {model.family.name}"]
-    count = len(data) if isinstance(data, (list, tuple, torch.Tensor)) else 1
-    lines.append(f"data      {type(recipe.data).__name__}, {count} inputs")
-    lines.append(f"analyzer  {recipe.to_toml().split('[analyzer]')[-1].strip().replace(chr(10), ', ')}")
-    for name in ("at", "site"):
-        at = getattr(recipe.analyzer, name, None)
-        if not isinstance(at, str):
-            continue
-        found = model.sites(at)
-        needed = model.memory_estimate(data, at)
-        lines.append(
-            f"{name:9} {at}: {len(found)} sites, {found[0]} to {found[-1]}; {needed / 2**20:.1f} MiB to read"
-        )
-    parameters = sum(p.numel() for root in model._roots.values() for p in root.parameters())
-    lines.append(f"weights   {parameters / 1e6:.1f} million parameters")
-    return "\n".join(lines)
-
-
 def run(
     path: str | Path,
     out: str | Path | None,
@@ -72,6 +51,7 @@ def run(
     *,
     again: bool = False,
     resume: bool = False,
+    lock: str | Path | None = None,
 ) -> Record:
     """Run a recipe and leave a record.
 
@@ -80,38 +60,57 @@ def run(
     path : str or Path
         The recipe.
     out : str or Path, optional
-        The record's folder; ``runs/<name of the recipe>`` by default.
+        The record's folder; ``runs/<name of the recipe>`` by default, with a number where that is taken.
     changes : sequence of str
         As for `read`.
     again : bool
         Whether a finished record may be replaced.
     resume : bool
         Go on where a run of the same recipe was cut off: what it had finished is not done again.
+    lock : str or Path, optional
+        The ``lock.json`` of a record: a model, data, sites or dictionaries other than its own are refused.
     """
     recipe = read(path, changes)
-    folder = Path(out) if out is not None else Path("runs") / Path(path).stem
+    locked = {} if lock is None else {lock: read_lock(lock)}
+    folder = Path(out) if out is not None else _free(Path("runs") / Path(path).stem, again)
     given = "".join(f" --set {shlex.quote(change)}" for change in changes)
     command = f"steerlab run {shlex.quote(Path(path).name)}{given}"
     progress = folder / PROGRESS
     if resume:
-        _refuse_another(folder, recipe)
+        locked |= _unfinished(folder, recipe)
     elif progress.is_dir() and not _is_finished(folder):
         shutil.rmtree(progress)
     text = recipe.to_toml()
     with Record.begin(folder, text, seed=recipe.seed, command=command, overwrite=again) as record:
+        _say(f"opening {recipe.model}")
+        opened = recipe.open()
+        found = lock_of(opened)
+        for file, wanted in locked.items():
+            refuse_others(wanted, found, file)
+        record.resolved(found)
+        _say(f"asking {type(opened.analyzer).__name__}")
         with keeping(progress):
-            report = recipe.run()
+            report = opened.ask()
         record.finish(report)
     shutil.rmtree(progress, ignore_errors=True)
     return record
+
+
+def _free(folder: Path, again: bool) -> Path:
+    """The folder, or the first of ``<folder>-2``, ``<folder>-3`` … that holds no finished record."""
+    taken, number = folder, 1
+    while not again and _is_finished(taken):
+        number += 1
+        taken = folder.with_name(f"{folder.name}-{number}")
+    return taken
 
 
 def _is_finished(folder: Path) -> bool:
     return (folder / "record.json").is_file() and Record.load(folder).stamp.status == "finished"
 
 
-def _refuse_another(folder: Path, recipe: Recipe) -> None:
-    """Refuse to go on with what is no unfinished run of this recipe."""
+def _unfinished(folder: Path, recipe: Recipe) -> dict[Path, Lock]:
+    """The lock of an unfinished run of this recipe, by its file; whatever else is there is refused."""
     if not (folder / "record.json").is_file():
         raise SteerlabError(f"{folder} holds no run to go on with; leave out --resume")
     record = Record.load(folder)
@@ -119,6 +118,14 @@ def _refuse_another(folder: Path, recipe: Recipe) -> None:
         raise SteerlabError(f"{folder} holds a finished record; there is nothing to go on with")
     if record.recipe != recipe.to_toml():
         raise SteerlabError(f"{folder} holds a run of another recipe; give its own, or another folder")
+    file = folder / LOCK
+    return {file: read_lock(file)} if file.is_file() else {}
+
+
+def _say(what: str) -> None:
+    """A word on the way, for somebody who watches."""
+    if sys.stderr.isatty() and not os.environ.get("CI"):
+        print(what, file=sys.stderr)
 
 
 def _put(plain: dict[str, Any], path: list[str], value: Any, change: str) -> None:

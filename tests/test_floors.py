@@ -37,8 +37,8 @@ ROOMS = [
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
     *("model", "wrapping", "prompt_attention", "budget", "backends"),
     *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store", "report"),
-    *("inputs", "made", "analyzers", "toml_lines", "recipe"),
-    *("stamps", "page", "records", "running", "showing"),
+    *("inputs", "made", "analyzers", "toml_lines", "recipe", "locking"),
+    *("stamps", "page", "planning", "records", "running", "showing"),
     *("demo", "cli"),
 ]
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

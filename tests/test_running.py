@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 from steerlab import cli, running
 from steerlab.errors import SteerlabError
+from steerlab.inputs import Scenes
+from steerlab.locking import lock_of, read_lock
 from steerlab.recipe import Recipe
 from steerlab.records import Record
 
@@ -45,9 +48,13 @@ def test_a_run_leaves_a_record_that_repeats_itself(recipe, capsys):
     again = Recipe.parse(record.recipe).run()
     kept = record.report().tables["heads"]["effect"]
     assert again.tables["heads"]["effect"].tolist() == pytest.approx(kept.tolist(), rel=1e-4)
-    assert cli.main(["run", str(recipe)]) == 2  # a finished record is not overwritten
+    assert cli.main(["run", str(recipe), "--out", "runs/heads"]) == 2  # a finished record is not overwritten
     assert "holds a finished record" in capsys.readouterr().err
+    assert cli.main(["run", str(recipe)]) == 0  # and where no folder was asked for, another is taken
+    assert Recipe.parse(Record.load("runs/heads-2").recipe).analyzer.strongest == 3
     assert cli.main(["run", str(recipe), "--again"]) == 0
+    assert not Path("runs/heads-3").exists()
+    assert Recipe.parse(Record.load("runs/heads").recipe).analyzer.strongest == 3
     assert cli.main(["show", "runs/heads"]) == 0
     assert cli.main(["compare", "runs/heads", "runs/heads"]) == 0
 
@@ -59,8 +66,17 @@ def test_a_dry_run_prints_the_plan_and_runs_nothing(recipe, capsys, monkeypatch)
     monkeypatch.setattr("steerlab.analyzers.heads.HeadGrid.__call__", never)
     assert cli.main(["run", str(recipe), "--dry-run"]) == 0
     said = capsys.readouterr().out
-    for part in ("Dinov2WithRegistersModel", "3 inputs", "1 sites, blocks.1.heads", "million parameters"):
-        assert part in said
+    parts = (
+        "Dinov2WithRegistersModel, family dinov2_with_registers",
+        "Scenes, 3 inputs",
+        "blocks.1.heads: 1 sites; 0.1 MiB to read",
+        "blocks.1.heads  [batch, token, head 4, dim 32]",
+        "MiB, 1,225,216 parameters",
+        "25 inputs pass the model",
+    )
+    for part in parts:
+        assert part in said, said
+    assert re.search(r"time      about \d", said)
     assert not (recipe.parent / "runs").exists()
 
 
@@ -120,7 +136,8 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_numbers(recipe):
 
     killed = start("20")  # of 24 heads one by one, and a comparison
     assert killed.returncode == -9
-    assert Record.load("runs/x").stamp.status == "running"
+    left = Record.load("runs/x").stamp
+    assert left.status == "killed" and "--resume" in left.reason
     assert len(list((recipe.parent / "runs/x/progress").iterdir())) == 20
     resumed = start("99", "resume")
     assert resumed.returncode == 0, resumed.stderr
@@ -153,3 +170,55 @@ def test_a_run_that_ends_early_says_so(fault, status, recipe, monkeypatch):
         running.run(recipe, "runs/x")
     assert json.loads((recipe.parent / "runs/x/record.json").read_text())["status"] == status
     assert Recipe.parse((recipe.parent / "runs/x/recipe.toml").read_text()).model == "zoo:shapes-vit"
+
+
+def test_two_runs_do_not_write_to_one_folder(recipe):
+    with Record.begin("runs/x", recipe.read_text()) as first:
+        assert Record.load("runs/x").stamp.status == "running"
+        with pytest.raises(SteerlabError, match="another run is writing to runs/x"):
+            running.run(recipe, "runs/x")
+        first.fail("enough")
+    assert running.run(recipe, "runs/x").stamp.status == "finished"
+    assert not (recipe.parent / "runs/x" / ".running").exists()
+
+
+def test_a_lock_holds_a_run_to_what_its_names_stood_for(recipe, capsys):
+    assert cli.main(["run", str(recipe), "--out", "runs/a"]) == 0
+    lock = read_lock("runs/a/lock.json")
+    assert lock["model"]["class"] == "Dinov2WithRegistersModel" and lock["data"]["inputs"] == 3
+    assert lock["sites"] == {"blocks.1.heads": ["blocks.1.heads"]}
+    same = ["run", str(recipe), "--lock", "runs/a/lock.json"]
+    assert cli.main([*same, "--out", "runs/b"]) == 0
+    assert json.loads(Path("runs/b/lock.json").read_text()) == lock
+    capsys.readouterr()
+    assert cli.main([*same, "--out", "runs/c", "--set", "data.seed=1"]) == 2
+    said = capsys.readouterr().err
+    assert "runs/a/lock.json locks another run. data sha256: " in said and "model" not in said
+    assert Record.load("runs/c").stamp.status == "failed"
+    assert cli.main([*same, "--out", "runs/d", "--set", "analyzer.at=blocks.2.heads"]) == 2
+    assert "sites blocks.1.heads" in capsys.readouterr().err
+    assert cli.main(["run", str(recipe), "--lock", str(recipe)]) == 2
+    assert "not a lock that can be read" in capsys.readouterr().err
+
+
+def test_a_lock_sees_other_weights_and_other_dictionaries(recipe):
+    opened = Recipe.load(recipe).open()
+    before = lock_of(opened)
+    assert lock_of(Recipe.load(recipe).open()) == before
+    weight = opened.model.module.layernorm.bias
+    with torch.no_grad():
+        weight[5] += 1e-3
+    changed = lock_of(opened)
+    assert changed["model"]["sample"] != before["model"]["sample"]
+    assert {part for part in before if before[part] != changed[part]} == {"model"}
+
+
+def test_a_run_is_not_gone_on_with_on_other_data(recipe, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("steerlab.analyzers.heads.HeadGrid.__call__", lambda *args: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            running.run(recipe, "runs/x")
+    others = Scenes(3, seed=5).load(recipe.parent)
+    monkeypatch.setattr("steerlab.inputs.Scenes.load", lambda self, folder: others)
+    with pytest.raises(SteerlabError, match="locks another run"):
+        running.run(recipe, "runs/x", resume=True)
