@@ -15,7 +15,7 @@ from steerlab.sites import STREAMS
 TEXT = (Path(sl.__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 COMMANDS = (
-    "pip install uv && uv run --extra models steerlab demo",
+    "pip install uv && uv run steerlab run recipes/quickstart.toml",
     "pip install uv && uv run --extra test pytest",
 )
 START = {

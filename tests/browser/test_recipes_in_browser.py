@@ -1,0 +1,44 @@
+"""Every recipe is run as it stands, and its page looked at on a phone and on a desk."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from chromium import DARK, LIGHT, Window, measured, picture
+
+from steerlab.records import Record
+
+REPO = Path(__file__).parents[2]
+RECIPES = sorted((REPO / "recipes").rglob("*.toml"))
+WINDOWS = [Window(390), Window(390, scheme=DARK), Window(1440), Window(1440, scheme=DARK)]
+KEEP = os.environ.get("STEERLAB_PAGES")  # a folder for the pages and their pictures, to be looked at
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+def test_a_recipe_ends_with_a_page_that_reads_well(recipe, tmp_path):
+    folder = Path(KEEP, recipe.parent.name, recipe.stem) if KEEP else tmp_path / "record"
+    command = [sys.executable, "-m", "steerlab.cli", "run", str(recipe), "--out", str(folder), "--again"]
+    here = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=REPO, env=os.environ | here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    record = Record.load(folder)
+    report, figures = record.report(), record.figures()
+    print(f"{recipe.stem}: {record.stamp.seconds:.0f} s")
+    assert report.evidence and report.interventions and set(figures) == set(report.plots) and figures
+    for window in WINDOWS:
+        found = measured(record.page, window)
+        assert found["width"] == found["clientWidth"] == found["scrollWidth"] == window.width
+        assert found["outside"] == [] and found["spilling"] == []
+        assert found["contrast"][0] >= 4.5 and found["smallest"] >= 12
+        assert len(found["images"]) == len(figures)
+        for words in (report.title, *(one.claim for one in report.evidence), "Run it again"):
+            assert words in found["text"]
+        pixels = picture(record.page, Window(window.width, min(found["height"], 6000), window.scheme))
+        bands = [band.std() for band in (pixels[i : i + 600] for i in range(0, len(pixels) - 600, 600))]
+        assert bands and min(bands) > 3
+        assert (pixels[:, :8].mean() < 60) if window.scheme == DARK else (pixels[:, :8].mean() > 200)
+    assert {window.scheme for window in WINDOWS} == {LIGHT, DARK}
