@@ -25,7 +25,7 @@ PEERS = {
     "pyvene": "pyvene",
     "repeng": "repeng",  # the last: it gives numpy an old name
 }
-# Not among the tests' requirements: repeng asks for an older numpy than ours, both for what they do not need here.
+# Installed apart: repeng asks for an older numpy than ours, and both for packages they do not need here.
 APART = ("pyvene==0.1.8", "repeng==0.4.0")
 
 
