@@ -12,7 +12,7 @@ from steerlab.analyzers.base import Analyzer
 from steerlab.analyzers.doses import Scale, dose_passes, measured, random_direction, written
 from steerlab.analyzers.likelihoods import Cost, Endings
 from steerlab.analyzers.settings import check_doses, check_texts, check_whole
-from steerlab.atoms import at_site, top_inputs
+from steerlab.atoms import CodeMap, at_site, top_inputs
 from steerlab.atoms.stream import site_of
 from steerlab.bases import Dictionary
 from steerlab.edits import Zero
@@ -20,10 +20,11 @@ from steerlab.errors import SteerlabError
 from steerlab.intervention import Changes
 from steerlab.keeping import kept
 from steerlab.model import Model
-from steerlab.report import Evidence, Report
+from steerlab.report import Evidence, Plot, Report
 from steerlab.store import made_on
 
 AT_ONCE = 16  # texts that share a forward
+AROUND = 12  # tokens shown on either side of the strongest
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class AtomDose(Analyzer):
         check_whole(self, "new_tokens", least=0)
 
     def __call__(self, model: Model, data: Any) -> Report:
-        """Tables: the doses, what is written, and the texts on which the atom fires most."""
+        """Tables: the doses, what is written, and the texts on which the atom fires most, with its codes."""
         site = str(site_of(model, self.dictionary))
         sae = at_site(self.dictionary, site)
         codes = self._codes(model, sae, site, self.positive)
@@ -106,13 +107,17 @@ class AtomDose(Analyzer):
             "code": torch.tensor([one.peak for one in fires]),
             "text": [str(one).partition(" at ")[2] for one in fires],
         }
-        what = f"atom {atom} at {site}"
+        plots = doses.plots(what := f"atom {atom} at {site}")
+        if fires:
+            tables["codes"] = _around(fires)
+            title = f"Where {what} fires most, and the words about it"
+            plots["codes"] = Plot("tokens", "codes", title, {"value": "code", "label": "code"})
         without, receipt = self._without(model, site, away, others=_like(sae, codes, atom, self.controls))
         return Report(
             title=f"What {what} does",
             about="Its direction is added, beside random ones; its code is taken away, beside other atoms.",
             tables=tables,
-            plots=doses.plots(what),
+            plots=plots,
             interventions={
                 "add the atom": made_on(model, add, f"{what} added, {doses.strength:.3g} of the norm"),
                 "take the atom away": made_on(model, away, f"{what} set to zero"),
@@ -183,3 +188,15 @@ def _like(sae: Dictionary, codes: torch.Tensor, atom: int, count: int) -> list[A
     far = (size - size[atom]).abs()
     far[atom] = torch.inf
     return [Zero(sae.only(one)).on(exclude="first") for one in far.argsort()[:count].tolist()]
+
+
+def _around(fires: Sequence[CodeMap]) -> dict[str, Any]:
+    """Codes about the strongest token of each text, a row a token; `row` counts the texts from 1."""
+    table: dict[str, list] = {"row": [], "token": [], "code": []}
+    for row, one in enumerate(fires, start=1):
+        start, stop = max(0, one.place[0] - AROUND), one.place[0] + AROUND + 1
+        codes = one.codes[start:stop].tolist()
+        table["row"] += [row] * len(codes)
+        table["token"] += (one.pieces or [str(i) for i in range(len(one.codes))])[start:stop]
+        table["code"] += codes
+    return table | {name: torch.tensor(table[name]) for name in ("row", "code")}

@@ -91,7 +91,7 @@ class AttentionMaps(Analyzer):
                     "elsewhere": shares[:, 1:].mean(1),
                     "in other frames": away,
                 },
-                "maps": {"image": frames, **drawn},
+                "maps": {"frame": torch.arange(len(frames)) * step, "image": frames, **drawn},
             },
             plots={
                 "heads": Plot(
@@ -101,10 +101,10 @@ class AttentionMaps(Analyzer):
                     {"value": "on what moves", "label": "share of the attention"},
                 ),
                 "maps": Plot(
+                    "frames",
                     "maps",
-                    "maps",
-                    f"attention from what moves in frame {middle} of clip {self.clip}, a row a frame",
-                    {"maps": ",".join(drawn), "label": "attention"},
+                    f"attention from what moves in frame {middle * step} of clip {self.clip}",
+                    {"maps": ",".join(drawn), "columns": "frame", "x label": "frame", "label": "attention"},
                 ),
             },
             interventions={"silence the head": made_on(model, {best: Zero()}, f"{best} set to zero")},

@@ -71,6 +71,12 @@ def test_attention_is_counted_on_what_moves():
             shares.append(float(row[moving[i].flatten()].sum()))
         assert float(heads["on what moves"][head]) == pytest.approx(sum(shares) / 2, abs=1e-5)
     assert report.tables["maps"]["image"].shape == (8, 32, 32, 3)
+    panels = [axes for axes in report.figures()["maps"].axes if len(axes.images) == 2]
+    drawn = [name for name in report.tables["maps"] if name not in ("frame", "image")]
+    assert [axes.get_ylabel().replace("\n", "") for axes in panels[::8]] == drawn and len(drawn) == 3
+    frames = [str(int(frame)) for frame in report.tables["maps"]["frame"]]
+    assert [axes.get_title() for axes in panels[:8]] == frames
+    assert len({axes.images[1].get_clim() for axes in panels}) == 1
     with pytest.raises(SteerlabError, match="clip=2, and there are 2"):
         AttentionMaps(clip=2)(video, clips)
 

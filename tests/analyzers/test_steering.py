@@ -40,6 +40,11 @@ def test_the_planted_atom_is_found_shown_and_taken_away():
     assert [text.count("«cat»") for text in report.tables["fires on"]["text"][:3]] == [1, 1, 1]
     codes = report.tables["fires on"]["code"]
     assert torch.equal(codes, codes.sort(descending=True).values)
+    shown = report.tables["codes"]
+    tops = [shown["code"][shown["row"] == row] for row in range(1, len(codes) + 1)]
+    assert [float(one.max()) for one in tops] == codes.tolist()
+    assert {shown["token"][i].strip() for i in (shown["code"] == codes[0]).nonzero().flatten()} == {"cat"}
+    assert len(report.figures()["codes"].axes[0].patches) == len(shown["code"])
     add = report.interventions["add the atom"][AT][0]
     assert torch.equal(add.edit.vector, sae[5]) and add.edit.strength == 0.5 and add.edit.unit == "norm"
     assert report.interventions["take the atom away"][AT][0].edit.basis.index.tolist() == [5]
