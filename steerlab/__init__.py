@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 # Names are imported on first use, so that `import steerlab` costs next to nothing.
 _HOMES = {
     "steerlab.activations": ("Activations",),
+    "steerlab.attending": ("attend", "attending"),
     "steerlab.bases": (
         *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Pursuit", "Subspace"),
     ),
@@ -36,7 +37,9 @@ _HOMES = {
     "steerlab.fitting": ("Fitting", "fit_dictionary"),
     "steerlab.generating": ("Generated",),
     "steerlab.intervention": ("Intervention",),
+    "steerlab.keeping": ("kept",),
     "steerlab.loading": ("load",),
+    "steerlab.looks": ("Looks",),
     "steerlab.model": ("Model",),
     "steerlab.opening": ("load_dictionary",),
     "steerlab.recipe": ("Recipe",),
@@ -72,6 +75,7 @@ __all__ = [
     "Generated",
     "Intervention",
     "Listen",
+    "Looks",
     "Mask",
     "Mean",
     "Model",
@@ -99,10 +103,13 @@ __all__ = [
     "across",
     "analyzers",
     "atoms",
+    "attend",
+    "attending",
     "families",
     "figures",
     "fit_dictionary",
     "inputs",
+    "kept",
     "load",
     "load_dictionary",
     "load_intervention",
@@ -119,6 +126,7 @@ __all__ = [
 if TYPE_CHECKING:
     from steerlab import analyzers, atoms, families, figures, inputs, metrics
     from steerlab.activations import Activations
+    from steerlab.attending import attend, attending
     from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
     from steerlab.bases.probing import Probe, probe
     from steerlab.budget import Budget, within_budget
@@ -147,7 +155,9 @@ if TYPE_CHECKING:
     from steerlab.fitting import Fitting, fit_dictionary
     from steerlab.generating import Generated
     from steerlab.intervention import Intervention
+    from steerlab.keeping import kept
     from steerlab.loading import load
+    from steerlab.looks import Looks
     from steerlab.model import Model
     from steerlab.opening import load_dictionary
     from steerlab.prompt_attention import PromptMaps, prompt_maps

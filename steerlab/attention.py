@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,8 @@ from torch import nn
 
 from steerlab.errors import SteerlabError
 from steerlab.layouts import Layout
-from steerlab.numerics.attention import attention_pattern, attention_scores, mix_values
+from steerlab.looks import Looks, RowSums
+from steerlab.numerics.attention import attention_pattern, attention_scores, mix_values, some_scores
 from steerlab.points import Tap
 
 
@@ -61,8 +63,8 @@ class Call:
     settings: Mapping[str, Any]
     name: str
 
-    def scores(self) -> torch.Tensor:
-        """Scores ``[batch, head, query, key]`` as this call's kernel sees them."""
+    def scores(self, rows: slice | None = None, keys: torch.Tensor | None = None) -> torch.Tensor:
+        """Scores ``[batch, head, query, key]`` as this call's kernel sees them, of all or of some."""
         bias = self.mask
         if bias is not None and bias.ndim != 4:
             raise SteerlabError(
@@ -75,15 +77,16 @@ class Call:
         scale = self.settings.get("scaling")
         causal = self.settings.get("is_causal")
         causal = getattr(self.module, "is_causal", True) if causal is None else causal
-        return attention_scores(
-            self.q,
-            self.k,
-            scale=self.q.shape[-1] ** -0.5 if scale is None else scale,
-            softcap=self.settings.get("softcap"),
-            bias=bias if bias is None or bias.dtype == torch.bool else bias[..., : self.k.shape[2]],
-            # the eager functions rely on a mask alone
-            causal=bool(causal) and self.name != "eager" and bias is None and self.q.shape[2] > 1,
-        )
+        # the eager functions rely on a mask alone
+        causal = bool(causal) and self.name != "eager" and bias is None and self.q.shape[2] > 1
+        bias = bias if bias is None or bias.dtype == torch.bool else bias[..., : self.k.shape[2]]
+        how = {
+            "scale": self.q.shape[-1] ** -0.5 if scale is None else scale,
+            "softcap": self.settings.get("softcap"),
+        }
+        if rows is None and keys is None:
+            return attention_scores(self.q, self.k, bias=bias, causal=causal, **how)
+        return some_scores(self.q, self.k, rows=rows, keys=keys, bias=bias, causal=causal, **how)
 
     def sinks(self) -> torch.Tensor | None:
         """Sink logits ``[head]`` of models that have them."""
@@ -166,15 +169,19 @@ def _run_call(call: Call, taps: Sequence[Tap], original: Callable) -> tuple:
             parts[tap.point.side] = tap.run(parts[tap.point.side])
     call = Call(call.module, **parts, mask=call.mask, settings=call.settings, name=call.name)
     pattern, changed = _staged(taps, call.scores, call.sinks)
-    output = original(call.module, call.q, call.k, call.v, call.mask, **call.settings)
-    if pattern is None:
-        return output
-    dropped = nn.functional.dropout(pattern, call.settings.get("dropout", 0.0), call.module.training)
-    mixed = mix_values(dropped, call.v)
-    heads = (
-        _where_changed(changed.unsqueeze(-1), mixed, output[0].transpose(1, 2)).transpose(1, 2).contiguous()
-    )
-    return heads, (None if output[1] is None else pattern.to(output[1].dtype))
+    sums = RowSums()
+    with sums if any(tap.point.side == "looks" for tap in taps) else nullcontext():
+        output = original(call.module, call.q, call.k, call.v, call.mask, **call.settings)
+    if pattern is not None:
+        dropped = nn.functional.dropout(pattern, call.settings.get("dropout", 0.0), call.module.training)
+        mixed = _where_changed(changed.unsqueeze(-1), mix_values(dropped, call.v), output[0].transpose(1, 2))
+        weights = None if output[1] is None else pattern.to(output[1].dtype)
+        output = mixed.transpose(1, 2).contiguous(), weights
+    for tap in taps:
+        if tap.point.side == "looks":
+            lse = sums.of(call.q.shape[:3])
+            tap.store(Looks(call.q, call.k, call.v, output[0], call.scores, call.sinks(), lse, pattern))
+    return output
 
 
 def _where_changed(changed: torch.Tensor, mixed: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -262,13 +269,18 @@ def run_projected(taps: Sequence[Tap], raw: torch.Tensor) -> torch.Tensor:
     projected, stash = taps[0].point.projected, taps[0].stash
     q, k, v = projected.parts(stash)
 
-    def scores_of() -> torch.Tensor:
+    def scores_of(rows: slice | None = None, keys: torch.Tensor | None = None) -> torch.Tensor:
         bias = projected.bias(stash, k.shape[2], k.shape[0])
-        return attention_scores(q, k, scale=q.shape[-1] ** -0.5, bias=bias)
+        how = {"scale": q.shape[-1] ** -0.5, "bias": bias}
+        some = rows is not None or keys is not None
+        return some_scores(q, k, rows=rows, keys=keys, **how) if some else attention_scores(q, k, **how)
 
     pattern, changed = _staged(_reads_last(taps), scores_of, lambda: None)
-    if pattern is None:
-        return raw
-    kept = changed.transpose(1, 2).unsqueeze(-1)
-    mixed = mix_values(pattern, v).transpose(1, 2)
-    return _where_changed(kept, mixed, raw.unflatten(-1, mixed.shape[-2:])).flatten(2)
+    heads = raw.unflatten(-1, (q.shape[1], -1))
+    if pattern is not None:
+        kept = changed.transpose(1, 2).unsqueeze(-1)
+        heads = _where_changed(kept, mix_values(pattern, v).transpose(1, 2), heads)
+    for tap in taps:
+        if tap.point.side == "looks":
+            tap.store(Looks(q, k, v, heads, scores_of, pattern=pattern))
+    return raw if pattern is None else heads.flatten(2)

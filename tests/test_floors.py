@@ -20,7 +20,7 @@ ROOMS = [
     *("sites", "choices", "spoken", "tokens", "grids", "steps", "moment", "scope"),
     "bases",
     *("edits", "fitting"),
-    *("layouts", "points", "attention", "taps", "layers", "calls", "runs", "clock"),
+    *("layouts", "points", "looks", "attention", "taps", "layers", "calls", "runs", "clock"),
     *("families", "entrances", "recording", "proof"),
     *(
         "receipts",
@@ -35,7 +35,7 @@ ROOMS = [
         "estimating",
     ),
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
-    *("model", "wrapping", "prompt_attention", "budget", "backends"),
+    *("model", "wrapping", "attending", "prompt_attention", "budget", "backends"),
     *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store", "report"),
     *("inputs", "made", "analyzers", "toml_lines", "recipe", "locking"),
     *("stamps", "page", "planning", "records", "running", "showing"),

@@ -53,6 +53,38 @@ def attention_scores(
     return (scores + bias.to(scores.dtype)).masked_fill(never, -torch.inf)
 
 
+def some_scores(
+    q: torch.Tensor,
+    k: torch.Tensor,
+    *,
+    rows: slice | None = None,
+    keys: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    causal: bool = False,
+    scale: float,
+    softcap: float | None = None,
+) -> torch.Tensor:
+    """Scores of some queries to some keys, ``[batch, head, row, key]``; otherwise as `attention_scores`.
+
+    Parameters
+    ----------
+    rows : slice, optional
+        Which queries.
+    keys : Tensor, optional
+        Numbers of the keys, ``[key]``.
+    """
+    chosen = rows or slice(None)
+    every = torch.arange(k.shape[2], device=k.device)
+    if causal:
+        bias = every[: q.shape[2]][chosen, None] >= every
+    elif bias is not None and bias.shape[-2] > 1:
+        bias = bias[..., chosen, :]
+    if keys is not None:
+        bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., keys]
+        k = k[:, :, keys]
+    return attention_scores(q[:, :, chosen], k, scale=scale, softcap=softcap, bias=bias)
+
+
 def attention_pattern(scores: torch.Tensor, sinks: torch.Tensor | None = None) -> torch.Tensor:
     """Softmax over keys; a query that may see no key gets zeros, as fused kernels give it.
 
