@@ -73,7 +73,7 @@ def token_map(
     bar.set_label(labels.value, fontsize=8)
     bar.ax.tick_params(labelsize=7)
     if labels.title:
-        title = fold(labels.title, int(figure.get_figwidth() * 10))
+        title = fold(labels.title, int((figure.get_figwidth() - 0.8) * 13))
         axes.set_title(title, fontsize=10, loc="left")
         figure.set_figheight(figure.get_figheight() + 0.18 * (title.count("\n") + 1))
     return figure

@@ -73,6 +73,7 @@ MISTAKES = {
     "ranks": ("spectrum", {}, {"effective ranks": "1"}, "1 effective ranks for 2 spectra"),
     "a word for a rank": ("spectrum", {}, {"effective ranks": "1, x"}, "effective rank 'x' is not a number"),
     "labels": ("maps", {}, {"rows": "norm"}, r"column 'norm' holds no labels: it is \[2, 6, 6\]"),
+    "no pictures": ("maps", {"image": ["a.png", "b.png"]}, {}, "column 'image' holds no pictures"),
     "not square": ("similarity", {"likeness": torch.zeros(24, 23)}, {}, "as many rows as columns"),
     "names of phases": ("similarity", {}, {"phases": "one"}, "1 names for 3 phases"),
     "NaN in a bar": ("bars", {"effect": torch.tensor([0.1, 0.2, torch.nan])}, {}, "1 of 3 values to draw"),

@@ -41,10 +41,9 @@ def maps(columns: Columns, plot: Drawn) -> Figure:
 
     `rows` is a column of labels, `label` the unit, and `scale` may be ``shared``.
     """
-    kinds = [name.strip() for name in plot.options["maps"].split(",")]
+    kinds, images = [name.strip() for name in plot.options["maps"].split(",")], _images(columns)
     values = {kind: numbers(columns, kind, "n, row, column") for kind in kinds}
-    rows = [[values[kind][i] for kind in kinds] for i in range(len(columns["image"]))]
-    images = [image.numpy() for image in columns["image"]]
+    rows = [[values[kind][i] for kind in kinds] for i in range(len(images))]
     scale = Scale(plot.options.get("label", ""), chosen(plot, "scale", ("own", "shared")) == "shared")
     figure = patch_maps(images, rows, kinds, label=scale, rows=_labels(columns, plot, "rows"))
     titled(figure, plot.title)
@@ -60,7 +59,7 @@ def frames(columns: Columns, plot: Drawn) -> Figure:
     A table with a row a frame of one input: columns ``image`` ``[frame, height, width, colour]`` and the ones
     that `maps` lists, ``[frame, row, column]``, each a row of the figure; `columns` is a column of labels.
     """
-    images = [image.numpy() for image in columns["image"]]
+    images = _images(columns)
     if "maps" in plot.options:
         rows = listed(plot, "maps")
         values = [numbers(columns, name, "frame, row, column") for name in rows]
@@ -87,6 +86,15 @@ def similarities(columns: Columns, plot: Drawn) -> Figure:
     phases = numbers(columns, "phase") if "phase" in columns else None
     grid = numbers(columns, plot.options["value"], "n, n")
     return similarity(grid, phases, names=listed(plot, "phases"), labels=labels(plot))
+
+
+def _images(columns: Columns) -> list[np.ndarray]:
+    """The column ``image``, one array a row."""
+    if not isinstance(columns["image"], torch.Tensor):
+        raise SteerlabError(
+            "column 'image' holds no pictures: they are one tensor [n, height, width, colour]"
+        )
+    return [image.numpy() for image in columns["image"]]
 
 
 def _labels(columns: Columns, plot: Drawn, option: str) -> list[str]:
