@@ -92,7 +92,7 @@ def _images(columns: Columns) -> list[np.ndarray]:
     """The column ``image``, one array a row."""
     if not isinstance(columns["image"], torch.Tensor):
         raise SteerlabError(
-            "column 'image' holds no pictures: they are one tensor [n, height, width, colour]"
+            "column 'image' holds no pictures: they are a tensor [n, height, width, colour]"
         )
     return [image.numpy() for image in columns["image"]]
 
