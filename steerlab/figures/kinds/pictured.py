@@ -91,9 +91,7 @@ def similarities(columns: Columns, plot: Drawn) -> Figure:
 def _images(columns: Columns) -> list[np.ndarray]:
     """The column ``image``, one array a row."""
     if not isinstance(columns["image"], torch.Tensor):
-        raise SteerlabError(
-            "column 'image' holds no pictures: they are a tensor [n, height, width, colour]"
-        )
+        raise SteerlabError("column 'image' holds no pictures: they are a tensor [n, height, width, colour]")
     return [image.numpy() for image in columns["image"]]
 
 
