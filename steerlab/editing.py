@@ -106,6 +106,12 @@ class Editing:
         installed, self._installed = self._installed, None
         installed.remove()
         if kind is None and self._strict:
+            if installed.lost:
+                raise SteerlabError(
+                    f"somebody took steerlab's hooks off {type(installed.lost[0]).__name__} inside the context (some "
+                    "libraries clear all hooks when they are done), so later calls were not edited; run the "
+                    "other library outside of it (strict=False accepts this)"
+                )
             self.receipt.check()
 
     def towers(self) -> set[str]:

@@ -91,7 +91,7 @@ class Points:
         if isinstance(at, (str, Site)):
             cached = self._found.get(at)
             if cached is None:
-                cached = self._found[at] = self._find(Site.parse(at), str(at))
+                cached = self._found[at] = self._find(self._parsed(at), str(at))
             return cached
         if not isinstance(at, Iterable):
             raise SteerlabError(f"at={at!r}: give a site or a list of sites")
@@ -101,6 +101,15 @@ class Points:
         if not found:
             raise SteerlabError("at is an empty list: name at least one site")
         return tuple(found.items())
+
+    def _parsed(self, at: str | Site) -> Site:
+        """The site; where the text is a path of a module, the error says how that is written."""
+        try:
+            return Site.parse(at)
+        except SteerlabError as fault:
+            if at in dict(self.model.named_modules()):
+                raise SteerlabError(f"{at!r} is a path of modules; write 'module:{at}'") from None
+            raise fault from None
 
     def _find(self, site: Site, asked: str) -> tuple[tuple[Site, Point], ...]:
         if site.is_module:

@@ -76,8 +76,9 @@ class Site(NamedTuple):
             return _parse_module(text)
         plain = re.sub(r"\[([^\]]*)\]", r".\1", text).replace(" ", "").strip(".")
         for alias, stream in ALIASES.items():
-            if plain == alias or plain.endswith("." + alias):
-                plain = plain[: len(plain) - len(alias)] + stream
+            found = re.fullmatch(rf"(|.*\.){re.escape(alias)}(|\.[-\d:,*]+)", plain)
+            if found:
+                plain = found[1] + stream + found[2]
         return _parse_stream(text, plain.split("."))
 
     @property

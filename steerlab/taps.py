@@ -32,12 +32,19 @@ class Countdown:
 
 
 class Installed:
-    """The handles of one scope. `remove` takes them off in reverse order and may be called twice."""
+    """The handles of one scope. `remove` takes them off in reverse order and may be called twice.
 
-    __slots__ = ("_removers", "stash")
+    Attributes
+    ----------
+    lost : list of Module
+        After `remove`: where somebody else had taken a change off.
+    """
+
+    __slots__ = ("_removers", "lost", "stash")
 
     def __init__(self) -> None:
         self._removers: list[Callable[[], None]] = []
+        self.lost: list[nn.Module] = []
         self.stash: Stash = {}
 
     def keep(self, remover: Callable[[], None]) -> None:
@@ -67,11 +74,11 @@ def install(taps: Sequence[Tap], countdown: Countdown | None = None) -> Installe
                 tap.stash = installed.stash
                 _remember(installed, point)
             if point.projected is not None:
-                keep(_change(_counted(tap, countdown)))
+                keep(_change(_counted(tap, countdown), installed.lost))
             elif point.side not in ("input", "output"):
                 keep(attention.install(point.module, _counted(tap, countdown)))
             elif tap.change is not None:
-                keep(_change(tap))
+                keep(_change(tap, installed.lost))
             elif point.side == "output":
                 hook = _read_plainly(tap.store, countdown) if tap.plain else _read(tap, countdown)
                 keep(point.module.register_forward_hook(hook).remove)
@@ -199,7 +206,7 @@ def _given(args: tuple, kwargs: dict[str, Any]) -> torch.Tensor:
 class _Line:
     """The changes at one side of one module, in the order of installation, behind a single hook."""
 
-    __slots__ = ("handle", "inner", "key", "taps")
+    __slots__ = ("handle", "hooks", "inner", "key", "taps")
 
     def __init__(self, module: nn.Module, side: str) -> None:
         self.key, self.taps = (module, side), []
@@ -207,7 +214,9 @@ class _Line:
         self.inner: list[Tap] = []
         if side == "output":
             self.handle = module.register_forward_hook(self.after, prepend=True)
+            self.hooks = module._forward_hooks
         else:
+            self.hooks = module._forward_pre_hooks
             self.handle = module.register_forward_pre_hook(self.before, with_kwargs=True, prepend=True)
 
     def after(self, module, args, output):
@@ -235,8 +244,8 @@ class _Line:
 _LINES: dict[tuple[nn.Module, str], _Line] = {}
 
 
-def _change(tap: Tap) -> Callable[[], None]:
-    """Add a tap to its module's line; returns the remover."""
+def _change(tap: Tap, lost: list[nn.Module]) -> Callable[[], None]:
+    """Add a tap to its module's line; returns the remover, which notes in `lost` what is there no more."""
     point = tap.point
     key = (point.module, point.side) if point.projected is None else (point.projected.out, "input")
     line = _LINES.get(key)
@@ -247,6 +256,8 @@ def _change(tap: Tap) -> Callable[[], None]:
 
     def remove() -> None:
         taps.remove(tap)
+        if line.handle.id not in line.hooks:
+            lost.append(key[0])
         if not line.taps and not line.inner:
             line.handle.remove()
             del _LINES[line.key]

@@ -8,6 +8,7 @@ import tiny
 import torch
 
 import steerlab as sl
+from steerlab.errors import SteerlabError
 
 
 def lifted(x: torch.Tensor) -> torch.Tensor:
@@ -70,3 +71,19 @@ def test_the_hidden_states_that_transformers_records_are_the_edited_ones(family,
     assert torch.equal(reading.activations()["blocks.1.resid"], recorded[2])
     after = made.model(**made.inputs, output_hidden_states=True).hidden_states
     assert torch.equal(after[2], truth[1])
+
+
+def test_hooks_that_somebody_else_clears_are_missed(held):
+    """Some libraries clear every hook of a model when they are done."""
+    one = held("llama")
+    module = one.tiny.model.model.layers[1]
+    edit = {"blocks.1.resid": sl.Add(torch.ones(32))}
+    with pytest.raises(SteerlabError, match="took steerlab's hooks off LlamaDecoderLayer inside the context"):
+        with one.model.edit(edit):
+            oracles.bare(one.tiny)
+            module._forward_hooks.clear()
+            oracles.bare(one.tiny)
+    with one.model.edit(edit, strict=False) as receipt:
+        oracles.bare(one.tiny)
+        module._forward_hooks.clear()
+    assert receipt["blocks.1.resid"].fires == 1

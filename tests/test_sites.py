@@ -73,6 +73,8 @@ def test_names_of_transformer_lens_are_read(alias, stream):
 
 
 def test_a_name_that_only_ends_like_an_alias_is_not_one():
+    assert str(sl.Site.parse("blocks.1.attn.hook_z.3")) == "blocks.1.heads.3"
+    assert str(sl.Site.parse("blocks.*.attn.hook_pattern[2:4]")) == "blocks.*.pattern.2:4"
     with pytest.raises(sl.SteerlabError, match="unknown stream 'myhook_embed'"):
         Site.parse("blocks.5.myhook_embed")
 

@@ -7,6 +7,7 @@ from conftest import build
 from mistakes import check, edit, find, read
 
 import steerlab as sl
+from steerlab.errors import SteerlabError
 
 STREAMS = "(known: resid_pre, resid_mid, resid, attn, mlp, mlp.act, update, heads, q, k, v, "
 
@@ -106,3 +107,11 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_the_message_says_what_was_asked_what_exists_and_what_to_write(name):
     check(MISTAKES[name])
+
+
+def test_a_path_of_modules_is_told_how_it_is_written(held):
+    model = held("llama").model
+    with pytest.raises(
+        SteerlabError, match="'model.layers.1' is a path of modules; write 'module:model.layers.1'"
+    ):
+        model.capture(held("llama").tiny.inputs, at="model.layers.1")

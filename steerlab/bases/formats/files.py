@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from functools import cached_property
@@ -195,13 +196,19 @@ def _read_npz(file: Path) -> dict[str, torch.Tensor]:
         raise SteerlabError(f"{file.name} is not a whole npz file of numbers: {fault}") from None
 
 
+def _named(fault: str) -> str:
+    """What torch's message of a refused file names, in brackets; its advice to load the file is left out."""
+    found = re.search(r"GLOBAL ([\w.]+)", fault)
+    return f" ({found[1]})" if found else ""
+
+
 def _read_torch(file: Path) -> dict[str, Any]:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as fault:
-        first = str(fault).strip().splitlines()[0]
+        first = _named(str(fault))
         raise SteerlabError(
-            f"{file.name} holds more than tensors and plain values, and loading it would run code ({first}); "
+            f"{file.name} holds more than tensors and plain values, and loading it would run code{first}; "
             "nothing was run. Save its state dict as safetensors where you trust it"
         ) from None
     except Exception as fault:  # what torch raises for a broken file depends on where it breaks
