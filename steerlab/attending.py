@@ -27,8 +27,8 @@ See = Callable[[Site, Looks], None]
 def attending(model: Model, at: str | Site | Iterable[str | Site], see: See) -> Iterator[None]:
     """A context in which ``see(site, looks)`` is called after every attention call of some blocks.
 
-    Every kernel stays what it is, and nothing is kept: what `see` needs it takes out of the `Looks`, a few keys
-    (`Looks.to`) or a few rows (`Looks.tiles`) at a time.
+    Every kernel stays what it is, and nothing is kept: what `see` needs it takes out of the `Looks`, a few
+    keys (`Looks.to`) or a few rows (`Looks.tiles`) at a time.
 
     Parameters
     ----------

@@ -107,10 +107,11 @@ class Editing:
         installed.remove()
         if kind is None and self._strict:
             if installed.lost:
+                where = type(installed.lost[0]).__name__
                 raise SteerlabError(
-                    f"somebody took steerlab's hooks off {type(installed.lost[0]).__name__} inside the context (some "
-                    "libraries clear all hooks when they are done), so later calls were not edited; run the "
-                    "other library outside of it (strict=False accepts this)"
+                    f"somebody took steerlab's hooks off {where} inside the context (some libraries clear all "
+                    "hooks when they are done), so later calls were not edited; run the other library outside "
+                    "of it (strict=False accepts this)"
                 )
             self.receipt.check()
 

@@ -1,4 +1,4 @@
-"""What the names in a recipe stood for when it ran: the model's weights, the data, the sites, the dictionaries."""
+"""What the names in a recipe stood for when it ran: the weights, the data, the sites, the dictionaries."""
 
 from __future__ import annotations
 
@@ -98,8 +98,7 @@ def _short(value: Any) -> Any:
 
 def _parameters(opened: Opened) -> Iterator[tuple[str, torch.Tensor]]:
     for root, module in opened.model._roots.items():
-        for name, parameter in module.named_parameters(prefix=root):
-            yield name, parameter
+        yield from module.named_parameters(prefix=root)
 
 
 def _sample(parameter: torch.Tensor) -> torch.Tensor:

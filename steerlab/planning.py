@@ -21,7 +21,7 @@ SHOWN, WIDTH = 4, 80  # sites whose shapes are printed, letters of a setting
 def plan(recipe: Recipe) -> str:
     """What a run would open and look at.
 
-    The model and the dictionaries are opened; of the data one input goes through the bare model, for the time.
+    The model and the dictionaries are opened; one input goes through the bare model, for the time.
     """
     opened = recipe.open()
     lock = lock_of(opened)

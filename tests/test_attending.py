@@ -1,4 +1,4 @@
-"""Attention watched without patterns: few keys and few rows are those of the whole pattern, in every family."""
+"""Attention watched without patterns: few keys and few rows are those of the whole, in every family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves is run again where only steerlab and what it requires are installed, with the same result."""
+"""What a run leaves is run again where only steerlab and its requirements are, with the same result."""
 
 from __future__ import annotations
 

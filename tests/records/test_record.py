@@ -135,7 +135,8 @@ def test_a_finished_record_gives_way_only_when_told(tmp_path):
         begin(folder)
     assert (folder / "record.json").read_bytes() == before and names(folder) == sorted([*FILES, "notes.txt"])
     record = begin(folder, overwrite=True)
-    assert names(folder) == [".running", "notes.txt", "recipe.toml", "record.json"]  # nothing of the old answer is left
+    # nothing of the old answer is left
+    assert names(folder) == [".running", "notes.txt", "recipe.toml", "record.json"]
     record.finish(Report("another"))
     assert Record.load(folder).report().title == "another" and not Record.load(folder).figures()
 
