@@ -109,9 +109,9 @@ class Editing:
             if installed.lost:
                 where = type(installed.lost[0]).__name__
                 raise SteerlabError(
-                    f"somebody took steerlab's hooks off {where} inside the context (some libraries clear all "
-                    "hooks when they are done), so later calls were not edited; run the other library outside "
-                    "of it (strict=False accepts this)"
+                    f"somebody took steerlab's hooks off {where} inside the context (some libraries clear "
+                    "all hooks when they are done), so later calls were not edited; run the other library "
+                    "outside of it (strict=False accepts this)"
                 )
             self.receipt.check()
 
