@@ -74,7 +74,10 @@ def run(
     locked = {} if lock is None else {lock: read_lock(lock)}
     folder = Path(out) if out is not None else _free(Path("runs") / Path(path).stem, again)
     given = "".join(f" --set {shlex.quote(change)}" for change in changes)
-    command = f"steerlab run {shlex.quote(Path(path).name)}{given}"
+    file = Path(path)
+    # as it was typed, unless that tells of this machine
+    shown = file.name if file.is_absolute() or ".." in file.parts else file.as_posix()
+    command = f"steerlab run {shlex.quote(shown)}{given}"
     progress = folder / PROGRESS
     if resume:
         locked |= _unfinished(folder, recipe)

@@ -54,6 +54,10 @@ def test_a_run_leaves_a_record_that_repeats_itself(recipe, capsys):
     assert Recipe.parse(Record.load("runs/heads-2").recipe).analyzer.strongest == 3
     assert cli.main(["run", str(recipe), "--again"]) == 0
     assert not Path("runs/heads-3").exists()
+    assert running.run("heads.toml", "runs/b").stamp.command == "steerlab run heads.toml"
+    (recipe.parent / "sub").mkdir()
+    (recipe.parent / "sub" / "heads.toml").write_text(TEXT)
+    assert running.run("sub/heads.toml", "runs/c").stamp.command == "steerlab run sub/heads.toml"
     assert Recipe.parse(Record.load("runs/heads").recipe).analyzer.strongest == 3
     assert cli.main(["show", "runs/heads"]) == 0
     assert cli.main(["compare", "runs/heads", "runs/heads"]) == 0
