@@ -9,7 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.bases import Linear, TopK
-from steerlab.edits import EDITS, ToPrototype
+from steerlab.edits import EDITS, Affine, Recombine, ToPrototype
 
 DIM = 6
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -32,6 +32,7 @@ TRANSCODER = dataclasses.replace(SAE, facts=sl.Facts(reads="blocks.1.resid_mid",
 # edit: examples of it; all act on [2, 3, 6], masks on [2, 1, 3, 6] of scores
 EXAMPLES = {
     "Add": [sl.Add(random(DIM), 2.0), sl.Add(random(2, 1, DIM))],
+    "Affine": [Affine(random(DIM, DIM), random(DIM)), Affine(random(3, DIM, DIM))],
     "Chain": [sl.Chain([sl.Scale(2.0), sl.Zero(SUBSPACE)])],
     "Clamp": [sl.Clamp(-0.5, 0.5), sl.Clamp(low=-9.0, high=9.0), sl.Clamp(high=0.1, basis=SUBSPACE)],
     "Fn": [sl.Fn(torch.relu_), sl.Fn(lambda x: x), sl.Fn(lambda x: x.mul_(2))],
@@ -40,6 +41,10 @@ EXAMPLES = {
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
     "Project": [sl.Project(SUBSPACE)],
     "RandomControl": [sl.RandomControl(sl.Scale(0.5)), sl.RandomControl(sl.Scale(1.0))],
+    "Recombine": [
+        Recombine(random(DIM), random(2, DIM), 1, 0.0, 0.5, [1, 0], [1, 0]),
+        Recombine(random(DIM), random(3, DIM)),
+    ],
     "Remove": [sl.Remove(SUBSPACE)],
     "Replace": [sl.Replace(random(DIM)), sl.Replace(random(2, 3, DIM)), sl.Replace(random(DIM), SUBSPACE)],
     "Scale": [sl.Scale(1.0), sl.Scale(-2.0), sl.Scale(0.5, SUBSPACE)],

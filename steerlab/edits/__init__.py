@@ -1,6 +1,7 @@
 """Edits: pure changes of an activation, one small file a kind."""
 
 from steerlab.edits.add import Add
+from steerlab.edits.affine import Affine
 from steerlab.edits.base import EDITS, Edit, Scoped
 from steerlab.edits.chain import Chain
 from steerlab.edits.clamp import Clamp
@@ -11,6 +12,7 @@ from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
 from steerlab.edits.project import Project, Remove
 from steerlab.edits.prototype import ToPrototype
+from steerlab.edits.recombine import Recombine
 from steerlab.edits.replace import Replace
 from steerlab.edits.scale import Scale
 from steerlab.edits.swap import Swap
@@ -19,6 +21,7 @@ from steerlab.edits.zero import Zero
 __all__ = [
     "EDITS",
     "Add",
+    "Affine",
     "Chain",
     "Clamp",
     "Edit",
@@ -28,6 +31,7 @@ __all__ = [
     "Mean",
     "Project",
     "RandomControl",
+    "Recombine",
     "Remove",
     "Replace",
     "Scale",
