@@ -9,7 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.bases import Linear, TopK
-from steerlab.edits import EDITS, Affine, Recombine, ToPrototype
+from steerlab.edits import EDITS, Affine, Gate, Recombine, Shorten, ToPrototype, ToToken
 
 DIM = 6
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -36,6 +36,7 @@ EXAMPLES = {
     "Chain": [sl.Chain([sl.Scale(2.0), sl.Zero(SUBSPACE)])],
     "Clamp": [sl.Clamp(-0.5, 0.5), sl.Clamp(low=-9.0, high=9.0), sl.Clamp(high=0.1, basis=SUBSPACE)],
     "Fn": [sl.Fn(torch.relu_), sl.Fn(lambda x: x), sl.Fn(lambda x: x.mul_(2))],
+    "Gate": [Gate(), Gate(above=None, closed=0.2), Gate(above=0.1, key=-1)],
     "Listen": [sl.Listen(TRANSCODER.live())],
     "Mask": [sl.Mask(torch.eye(3, DIM, dtype=torch.bool)), sl.Mask(torch.ones(3, DIM, dtype=torch.bool))],
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
@@ -48,11 +49,13 @@ EXAMPLES = {
     "Remove": [sl.Remove(SUBSPACE)],
     "Replace": [sl.Replace(random(DIM)), sl.Replace(random(2, 3, DIM)), sl.Replace(random(DIM), SUBSPACE)],
     "Scale": [sl.Scale(1.0), sl.Scale(-2.0), sl.Scale(0.5, SUBSPACE)],
+    "Shorten": [Shorten(2.0), Shorten(2.5, 0.0), Shorten(2.0, random(DIM))],
     "Swap": [sl.Swap([1, 0]), sl.Swap([1, 1], SUBSPACE), sl.Swap([1, 0], SAE.only([3]))],
     "ToPrototype": [
         ToPrototype(SAE.only([0, 7]), random(2), 0.5),
         ToPrototype(SUBSPACE, random(2)),
     ],
+    "ToToken": [ToToken([1, 4]), ToToken([0], token=-1, elsewhere=random(1), scale=0.5)],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }
 EVERY = [

@@ -7,6 +7,7 @@ from steerlab.edits.chain import Chain
 from steerlab.edits.clamp import Clamp
 from steerlab.edits.control import RandomControl
 from steerlab.edits.fn import Fn
+from steerlab.edits.gate import Gate
 from steerlab.edits.listen import Listen, across
 from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
@@ -15,7 +16,9 @@ from steerlab.edits.prototype import ToPrototype
 from steerlab.edits.recombine import Recombine
 from steerlab.edits.replace import Replace
 from steerlab.edits.scale import Scale
+from steerlab.edits.shorten import Shorten
 from steerlab.edits.swap import Swap
+from steerlab.edits.to_token import ToToken
 from steerlab.edits.zero import Zero
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
     "Clamp",
     "Edit",
     "Fn",
+    "Gate",
     "Listen",
     "Mask",
     "Mean",
@@ -36,8 +40,10 @@ __all__ = [
     "Replace",
     "Scale",
     "Scoped",
+    "Shorten",
     "Swap",
     "ToPrototype",
+    "ToToken",
     "Zero",
     "across",
 ]
