@@ -3,10 +3,13 @@
 from steerlab.analyzers.atom_dose import AtomDose
 from steerlab.analyzers.attention_maps import AttentionMaps
 from steerlab.analyzers.base import ANALYZERS, Analyzer
+from steerlab.analyzers.bfd import Factors
 from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.heads import HeadGrid
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
+from steerlab.analyzers.sinks import SinkCauses, Sinks
+from steerlab.analyzers.radius import Radius
 
 __all__ = [
     "ANALYZERS",
@@ -14,7 +17,11 @@ __all__ = [
     "AtomDose",
     "AttentionMaps",
     "ContrastiveVector",
+    "Factors",
     "HeadGrid",
     "PatchMaps",
     "PictureEdit",
+    "SinkCauses",
+    "Sinks",
+    "Radius",
 ]
