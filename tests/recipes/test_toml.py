@@ -47,6 +47,7 @@ SMALLER = {
         [0],
     ),
     "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
+    "vision/radius": (Scenes(8, 3), {"radii": [0, 2, 4], "controls": 1}, [0]),
     "video/attention_maps": (Clips(4), {}, [0, 1]),
 }
 
