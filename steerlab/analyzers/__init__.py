@@ -8,8 +8,8 @@ from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.heads import HeadGrid
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
-from steerlab.analyzers.sinks import SinkCauses, Sinks
 from steerlab.analyzers.radius import Radius
+from steerlab.analyzers.sinks import SinkCauses, Sinks
 
 __all__ = [
     "ANALYZERS",
@@ -21,7 +21,7 @@ __all__ = [
     "HeadGrid",
     "PatchMaps",
     "PictureEdit",
+    "Radius",
     "SinkCauses",
     "Sinks",
-    "Radius",
 ]
