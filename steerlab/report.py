@@ -17,6 +17,7 @@ from steerlab.bases.formats.files import Source
 from steerlab.comparing import Comparison
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.intervention import Intervention
+from steerlab.rewiring import Rewired
 from steerlab.store import load_intervention, save_intervention
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class Report:
     plots : mapping
         Figures by name, drawn from the tables.
     interventions : mapping
-        What follows from the findings, ready to apply, by name.
+        What follows from the findings, ready to apply, by name: edits for `Model.edit`, and orders of blocks
+        and surrogates for `steerlab.rewired`.
     evidence : tuple of Evidence
         The findings.
     receipts : tuple of str
@@ -124,7 +126,7 @@ class Report:
     about: str = ""
     tables: Mapping[str, Table] = field(default_factory=dict)
     plots: Mapping[str, Plot] = field(default_factory=dict)
-    interventions: Mapping[str, Intervention] = field(default_factory=dict)
+    interventions: Mapping[str, Intervention | Rewired] = field(default_factory=dict)
     evidence: tuple[Evidence, ...] = ()
     receipts: tuple[str, ...] = ()
 

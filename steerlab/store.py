@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from steerlab.errors import SteerlabError, nearest
 from steerlab.fingerprint import Fingerprint, fingerprint
 from steerlab.intervention import Changes, Intervention, listed
 from steerlab.model import Model
+from steerlab.rewiring import Rewired, Wiring
 from steerlab.scope import Scope
 from steerlab.steps import Ramp
+from steerlab.surrogates import BlockSizes, Surrogate
 from steerlab.trees import built, written
 
 JSON, TENSORS, VERSION = "steer.json", "steer.safetensors", 1
@@ -42,11 +45,12 @@ def kinds() -> dict[str, type]:
     """Every class that a file may hold; edits of plug-ins and notebooks are among them."""
     bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard)}
     values = {kind.__name__: kind for kind in (Scoped, Scope, Ramp)}
-    return {**DICTIONARIES, **bases, **values, **{name: EDITS[name] for name in EDITS}}
+    wirings = {kind.__name__: kind for kind in (Wiring, Surrogate, BlockSizes)}
+    return {**DICTIONARIES, **bases, **values, **wirings, **{name: EDITS[name] for name in EDITS}}
 
 
 def save_intervention(
-    intervention: Changes,
+    intervention: Changes | Rewired,
     folder: str | Path,
     *,
     model: Model | None = None,
@@ -57,8 +61,9 @@ def save_intervention(
 
     Parameters
     ----------
-    intervention : dict or Intervention
-        Sites and edits. Functions (`Fn`, conditions that are code) cannot be saved.
+    intervention : dict, Intervention, Wiring or Surrogate
+        Sites and edits; or blocks in another order, or shared ones in their place, for `steerlab.rewired`.
+        Functions (`Fn`, conditions that are code) cannot be saved.
     folder : str or Path
         Where; ``.steer`` is added where it is missing.
     model : Model, optional
@@ -71,19 +76,22 @@ def save_intervention(
     Path
         The folder.
     """
-    kept = intervention if isinstance(intervention, Intervention) else Intervention(intervention)
-    edits = {str(at): list(each) for at, each in listed(kept).items()}
-    plain, tensors = written(edits, kinds())
+    known = isinstance(intervention, (Intervention, Wiring, Surrogate))
+    kept = intervention if known else Intervention(intervention)
+    rewires = isinstance(kept, (Wiring, Surrogate))
+    edits = None if rewires else {str(at): list(each) for at, each in listed(kept).items()}
+    plain, tensors = written(kept if rewires else edits, kinds())
     if model is None and kept.fits is None:
         raise SteerlabError("say which model the intervention was made on: model=")
-    mark = kept.fits if model is None else fingerprint(model._points, edits)
+    sites = [f"{kept.at}.*.resid"] if rewires else edits
+    mark = kept.fits if model is None else fingerprint(model._points, sites)
     content = {
         "format": "steer",
         "version": VERSION,
         "made_with": f"steerlab {steerlab.__version__}",
         "about": about or kept.about,
         "licence": licence or kept.licence,
-        "provenance": kept.provenance,
+        "provenance": dict(kept.provenance),
         "model": {"class": mark.model, "sites": mark.sites, "weights": mark.weights},
         "interventions": plain,
     }
@@ -108,7 +116,7 @@ def made_on(model: Model, edits: Changes, about: str = "") -> Intervention:
     return Intervention(edits, about=about, fits=fingerprint(model._points, listed(edits)))
 
 
-def load_intervention(folder: str | Path) -> Intervention:
+def load_intervention(folder: str | Path) -> Intervention | Rewired:
     """Read a ``.steer`` folder; nothing in it is run, and a model that it does not fit refuses it."""
     source = Source(Path(folder))
     if not source.has(JSON, TENSORS):
@@ -123,16 +131,18 @@ def load_intervention(folder: str | Path) -> Intervention:
     tensors = source.weights(TENSORS).tensors
     if content.get("sha256") != source.fingerprint(TENSORS):
         raise SteerlabError(f"{folder}: {TENSORS} is not the file that {JSON} was written with")
-    edits = built(content.get("interventions"), tensors, kinds(), str(folder))
-    if not isinstance(edits, dict):
+    made = built(content.get("interventions"), tensors, kinds(), str(folder))
+    facts = {
+        "about": str(content.get("about") or ""),
+        "licence": content.get("licence"),
+        "provenance": content.get("provenance") or {},
+        "fits": _fits(content.get("model"), folder),
+    }
+    if isinstance(made, (Wiring, Surrogate)):
+        return dataclasses.replace(made, **facts)
+    if not isinstance(made, dict):
         raise SteerlabError(f"{folder}: {JSON} holds no interventions by site")
-    return Intervention(
-        edits,
-        about=str(content.get("about") or ""),
-        licence=content.get("licence"),
-        provenance=content.get("provenance") or {},
-        fits=_fits(content.get("model"), folder),
-    )
+    return Intervention(made, **facts)
 
 
 def _fits(plain: Any, folder: str | Path) -> Fingerprint:

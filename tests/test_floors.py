@@ -35,7 +35,7 @@ ROOMS = [
         "estimating",
     ),
     *("foreign", "describing", "starting", "generating", "folding", "picturing"),
-    *("model", "wrapping", "attending", "prompt_attention", "budget", "backends"),
+    *("model", "wrapping", "attending", "prompt_attention", "surrogates", "rewiring", "budget", "backends"),
     *("metrics", "atoms", "figures", "zoo", "loading", "opening", "store", "report"),
     *("inputs", "made", "analyzers", "toml_lines", "recipe", "locking"),
     *("stamps", "page", "planning", "records", "running", "showing"),
