@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.figures.kinds import pictured, plotted
+from steerlab.figures.kinds import pictured, plotted, sided
 from steerlab.figures.kinds.columns import Columns, Drawn
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ PLOTS: dict[str, Callable[[Columns, Drawn], Figure]] = {
     "maps": pictured.maps,
     "frames": pictured.frames,
     "pictures": pictured.pictures,
+    "mode maps": sided.mode_maps,
     "similarity": pictured.similarities,
     "dose response": plotted.doses,
     "lines": plotted.lined,

@@ -178,9 +178,12 @@ class FactorMoments:
 
     def merge(self, other: FactorMoments) -> FactorMoments:
         """Add what another one has gathered."""
-        if other.diagonal != self.diagonal:
+        if not other.count:
+            return self
+        if self.count and other.diagonal != self.diagonal:
             raise ValueError("moments with whole Gram matrices and with diagonals cannot be merged")
-        return self._add(other.count, other._parts) if other.count else self
+        self.diagonal = other.diagonal
+        return self._add(other.count, other._parts)
 
     def finalize(self) -> FactorModel:
         """The factors of all that was added; two images at least."""
