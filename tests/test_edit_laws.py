@@ -9,7 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.bases import Linear, TopK
-from steerlab.edits import EDITS, Affine, Gate, Recombine, Shorten, ToPrototype, ToToken
+from steerlab.edits import EDITS, Affine, Gate, LowRank, MeanField, Recombine, Shorten, ToPrototype, ToToken
 
 DIM = 6
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -38,8 +38,10 @@ EXAMPLES = {
     "Fn": [sl.Fn(torch.relu_), sl.Fn(lambda x: x), sl.Fn(lambda x: x.mul_(2))],
     "Gate": [Gate(), Gate(above=None, closed=0.2), Gate(above=0.1, key=-1)],
     "Listen": [sl.Listen(TRANSCODER.live())],
+    "LowRank": [LowRank(2), LowRank(1, skip=1)],
     "Mask": [sl.Mask(torch.eye(3, DIM, dtype=torch.bool)), sl.Mask(torch.ones(3, DIM, dtype=torch.bool))],
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
+    "MeanField": [MeanField(), MeanField(skip=1)],
     "Project": [sl.Project(SUBSPACE)],
     "RandomControl": [sl.RandomControl(sl.Scale(0.5)), sl.RandomControl(sl.Scale(1.0))],
     "Recombine": [

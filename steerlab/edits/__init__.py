@@ -9,8 +9,10 @@ from steerlab.edits.control import RandomControl
 from steerlab.edits.fn import Fn
 from steerlab.edits.gate import Gate
 from steerlab.edits.listen import Listen, across
+from steerlab.edits.low_rank import LowRank
 from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
+from steerlab.edits.mean_field import MeanField
 from steerlab.edits.project import Project, Remove
 from steerlab.edits.prototype import ToPrototype
 from steerlab.edits.recombine import Recombine
@@ -31,8 +33,10 @@ __all__ = [
     "Fn",
     "Gate",
     "Listen",
+    "LowRank",
     "Mask",
     "Mean",
+    "MeanField",
     "Project",
     "RandomControl",
     "Recombine",
