@@ -90,9 +90,10 @@ class Part:
 def part_of(model: Model, batch: Any, pattern: Site) -> Part:
     """Prepare a batch and describe its tokens by a forward that ends before the first block does anything."""
     inputs = prepared(model, batch)
-    first = f"{pattern.place}.resid_pre"
+    first = Site(pattern.place, "resid_pre")
     acts = model.capture(inputs, at=first)
-    tokens, rows = acts.map_of(first), acts[first].shape[0]
+    rows, count = acts[first].shape[:2]
+    tokens = acts.map_of(first) if acts.maps.get(first) is not None else TokenMap(count)
     real = tokens.select("all").cpu().expand(rows, -1)
     return Part(inputs, tokens, real, token_types(tokens, rows))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from steerlab.analyzers.sinks.parts import Part, part_of
 from steerlab.analyzers.sinks.watching import sink_of
 from steerlab.attending import attend
 from steerlab.edits import Add, Mask, Zero
+from steerlab.errors import SteerlabWarning
 from steerlab.intervention import Changes
 from steerlab.looks import Looks
 from steerlab.model import Model
@@ -143,8 +145,10 @@ def effects(model: Model, found: Probe) -> torch.Tensor:
     toward = mean.roll(-1, 0) - mean
     rows = []
     for edit in found.edits().values():
-        with model.edit(edit):
-            edited = _read(model, found, sites)
+        with warnings.catch_warnings():  # an edit that changes nothing is an answer here
+            warnings.simplefilter("ignore", SteerlabWarning)
+            with model.edit(edit):
+                edited = _read(model, found, sites)
         step = edited["final"] - base["final"]
         size = (base["final"].square().sum(-1) * weight).sum(1).clamp_min(1e-30)
         change = ((step.square().sum(-1) * weight).sum(1) / size).sqrt()

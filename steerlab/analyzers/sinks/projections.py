@@ -44,8 +44,9 @@ def projections(model: Model, part: Part, patterns: Sequence[Site]) -> dict[Site
     """The projection of every block, each proved on a batch.
 
     What stands between the projection and the stream is taken to be one factor a channel (layer scale), found
-    by least squares; that it is nothing else is what the check shows: ``gain * (W A V + b)`` must be what the
-    block adds, from the pattern and the values as they were watched.
+    by least squares, or a root-mean-square norm with one (as in Gemma 2 and 3), whose factor of each query is
+    left out of all values. That it is nothing else is what the check shows: ``gain * (W A V + b)`` must be
+    what the block adds, from the pattern and the values as they were watched.
     """
     reads = [Site(site.place, stream) for site in patterns for stream in ("heads", "attn")]
     acts = model.capture(part.inputs, at=reads)
@@ -57,10 +58,9 @@ def projections(model: Model, part: Part, patterns: Sequence[Site]) -> dict[Site
         weight, bias = layer.weight.double(), layer.bias.double()
         added = acts[adds].double()[part.real]
         written = acts[heads].flatten(2).double()[part.real] @ weight.T + bias
-        gain = (added * written).sum(0) / written.square().sum(0).clamp_min(1e-30)
-        gain = torch.where((gain - 1).abs() < EXACT, torch.ones_like(gain), gain)
-        again = gain * (rebuilt[site].flatten(2).double()[part.real] @ weight.T + bias)
-        error = float((again - added).norm() / added.norm().clamp_min(1e-30))
+        again = rebuilt[site].flatten(2).double()[part.real] @ weight.T + bias
+        ways = [_fitted(written, again, added), _fitted(_normed(written), _normed(again), added)]
+        error, gain = min(ways, key=lambda way: way[0])
         allowed = HALF if acts[adds].dtype in (torch.float16, torch.bfloat16) else EXACT
         if not error < allowed:
             raise SteerlabError(
@@ -71,6 +71,17 @@ def projections(model: Model, part: Part, patterns: Sequence[Site]) -> dict[Site
         grams = head_grams(weight, acts[heads].shape[2], gain)
         found[site] = Projection(grams.float(), roots(grams).float(), error)
     return found
+
+
+def _fitted(written: torch.Tensor, again: torch.Tensor, added: torch.Tensor) -> tuple[float, torch.Tensor]:
+    """One factor a channel from what was written to what was added, and the error of what was rebuilt."""
+    gain = (added * written).sum(0) / written.square().sum(0).clamp_min(1e-30)
+    gain = torch.where((gain - 1).abs() < EXACT, torch.ones_like(gain), gain)
+    return float((gain * again - added).norm() / added.norm().clamp_min(1e-30)), gain
+
+
+def _normed(x: torch.Tensor) -> torch.Tensor:
+    return x * x.square().mean(-1, keepdim=True).clamp_min(1e-30).rsqrt()
 
 
 def _mixed(model: Model, part: Part, patterns: Sequence[Site]) -> Mapping[Site, torch.Tensor]:
