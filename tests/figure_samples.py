@@ -107,6 +107,17 @@ SAMPLES: dict[str, tuple[dict, dict[str, str]]] = {
             "x label": "frame",
         },
     ),
+    "mode maps": (
+        {
+            "image": _pictures(2),
+            "PP: block 2 query": _random(2, 6, 6) - 0.3,
+            "PP: block 2 key": _random(2, 6, 6, seed=1) - 0.3,
+            "CC: block 5 query": _random(2, 6, 6, seed=2) - 0.3,
+            "CC: block 5 key": _random(2, 6, 6, seed=3) - 0.3,
+            "scene": ["a red circle", "a blue star"],
+        },
+        {"modes": "PP: block 2,CC: block 5", "rows": "scene"},
+    ),
     "pictures": (
         {"before": _pictures(3), "after": 1 - _pictures(3), "title": ["seed 0", "seed 1", "seed 2"]},
         {"changes": "after"},

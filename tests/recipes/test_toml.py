@@ -48,6 +48,11 @@ SMALLER = {
     ),
     "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
     "vision/radius": (Scenes(8, 3), {"radii": [0, 2, 4], "controls": 1}, [0]),
+    "vision/factors": (
+        Scenes(24, 3),
+        {"at": "blocks.2.q", "chunks": 4, "probed": 6, "causal": 2, "controls": 2, "shown": 1},
+        [0, 1, 3, 4],
+    ),
     "video/attention_maps": (Clips(4), {}, [0, 1]),
 }
 
@@ -55,6 +60,7 @@ LOOPS = {  # the least number of batches that are kept
     "llm/contrastive_vector": 10,
     "llm/steer_with_an_atom": 10,
     "diffusion/edit_a_picture": 4,
+    "vision/factors": 8,
 }
 
 
