@@ -9,6 +9,7 @@ from steerlab.analyzers.heads import HeadGrid
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
 from steerlab.analyzers.radius import Radius
+from steerlab.analyzers.registers import Registers
 from steerlab.analyzers.sinks import SinkCauses, Sinks
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "PatchMaps",
     "PictureEdit",
     "Radius",
+    "Registers",
     "SinkCauses",
     "Sinks",
 ]

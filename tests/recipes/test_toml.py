@@ -47,6 +47,7 @@ SMALLER = {
         [0],
     ),
     "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
+    "vision/registers": (Scenes(8, 3), {"measured": 8, "controls": 1}, [0]),
     "vision/radius": (Scenes(8, 3), {"radii": [0, 2, 4], "controls": 1}, [0]),
     "vision/factors": (
         Scenes(24, 3),
