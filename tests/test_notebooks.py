@@ -144,5 +144,14 @@ def test_the_new_analyzer_measures_every_block_and_is_a_recipe(executed):
     assert 'kind = "SilentBlock"\nstream = "attn"' in text
 
 
+def test_position_is_worth_more_than_random_changes_and_a_mode_is_removed_exactly(executed):
+    text = said(executed("07_bfd"))
+    (both, random), (mode, least) = evidence(text)
+    assert both > 3 * random > 0 and mode > least
+    lost, off = re.search(r"largest score lost (\S+), off its term by at most (\S+)", text).groups()
+    assert float(lost) > 1 and float(off) < 1e-4
+    assert re.search(r"block 2, both without position: 0\.[3-9]", text)
+
+
 def test_the_index_names_every_notebook():
     assert re.findall(r"\((\w+)\.ipynb\)", INDEX) == NAMES
