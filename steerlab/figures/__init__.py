@@ -14,6 +14,7 @@ from steerlab.figures.pictures import before_after
 from steerlab.figures.scatters import scatter
 from steerlab.figures.similarities import similarity
 from steerlab.figures.tokens import token_map, token_strip
+from steerlab.figures.two_sided import two_sided_maps
 
 __all__ = [
     "Axis",
@@ -40,4 +41,5 @@ __all__ = [
     "stacked_bars",
     "token_map",
     "token_strip",
+    "two_sided_maps",
 ]
