@@ -15,6 +15,7 @@ from steerlab.bases.formats.files import Source
 from steerlab.bases.formats.own import KINDS as DICTIONARIES
 from steerlab.bases.hearing import Heard
 from steerlab.bases.linear import Direction, Subspace
+from steerlab.bases.manifold import Manifold
 from steerlab.bases.part import Part
 from steerlab.edits import EDITS, Scoped
 from steerlab.errors import SteerlabError, nearest
@@ -24,7 +25,7 @@ from steerlab.model import Model
 from steerlab.rewiring import Rewired, Wiring
 from steerlab.scope import Scope
 from steerlab.steps import Ramp
-from steerlab.surrogates import BlockSizes, Surrogate
+from steerlab.surrogates import BlockSizes, Distilling, Surrogate
 from steerlab.trees import built, written
 
 JSON, TENSORS, VERSION = "steer.json", "steer.safetensors", 1
@@ -43,9 +44,9 @@ KEYS = (
 
 def kinds() -> dict[str, type]:
     """Every class that a file may hold; edits of plug-ins and notebooks are among them."""
-    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard)}
+    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard, Manifold)}
     values = {kind.__name__: kind for kind in (Scoped, Scope, Ramp)}
-    wirings = {kind.__name__: kind for kind in (Wiring, Surrogate, BlockSizes)}
+    wirings = {kind.__name__: kind for kind in (Wiring, Surrogate, BlockSizes, Distilling)}
     return {**DICTIONARIES, **bases, **values, **wirings, **{name: EDITS[name] for name in EDITS}}
 
 

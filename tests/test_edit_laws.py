@@ -8,8 +8,20 @@ import pytest
 import torch
 
 import steerlab as sl
-from steerlab.bases import Linear, TopK
-from steerlab.edits import EDITS, Affine, Gate, LowRank, MeanField, Recombine, Shorten, ToPrototype, ToToken
+from steerlab.bases import Linear, Manifold, TopK
+from steerlab.edits import (
+    EDITS,
+    Affine,
+    Gate,
+    LowRank,
+    MeanField,
+    Move,
+    Recombine,
+    Shorten,
+    ToPrototype,
+    ToToken,
+    Toward,
+)
 
 DIM = 6
 DTYPES = (torch.float32, torch.bfloat16, torch.float64)
@@ -29,6 +41,14 @@ SAE = sl.Dictionary(
     decoder=random(9, DIM, seed=5), encoder=Linear(random(DIM, 9, seed=6), random(9), TopK(4))
 )
 TRANSCODER = dataclasses.replace(SAE, facts=sl.Facts(reads="blocks.1.resid_mid", site="blocks.1.mlp"))
+WEEK = torch.arange(7.0)[:, None] * torch.pi * 2 / 7
+RING = Manifold(
+    random(DIM, seed=2),
+    sl.Subspace(random(4, DIM, seed=8)).atoms,
+    torch.cat([WEEK.cos(), WEEK.sin()], -1) @ random(2, DIM, seed=9) + random(DIM, seed=2),
+    WEEK,
+    (2 * torch.pi,),
+)
 # edit: examples of it; all act on [2, 3, 6], masks on [2, 1, 3, 6] of scores
 EXAMPLES = {
     "Add": [sl.Add(random(DIM), 2.0), sl.Add(random(2, 1, DIM))],
@@ -42,6 +62,7 @@ EXAMPLES = {
     "Mask": [sl.Mask(torch.eye(3, DIM, dtype=torch.bool)), sl.Mask(torch.ones(3, DIM, dtype=torch.bool))],
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
     "MeanField": [MeanField(), MeanField(skip=1)],
+    "Move": [Move(RING, 0.4), Move(RING, random(2, 3, 1)), Move(SUBSPACE, random(2))],
     "Project": [sl.Project(SUBSPACE)],
     "RandomControl": [sl.RandomControl(sl.Scale(0.5)), sl.RandomControl(sl.Scale(1.0))],
     "Recombine": [
@@ -58,6 +79,7 @@ EXAMPLES = {
         ToPrototype(SUBSPACE, random(2)),
     ],
     "ToToken": [ToToken([1, 4]), ToToken([0], token=-1, elsewhere=random(1), scale=0.5)],
+    "Toward": [Toward(RING, random(1)), Toward(RING, random(1), 1.5)],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }
 EVERY = [

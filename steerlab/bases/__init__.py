@@ -5,7 +5,10 @@ from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.encoders import Distances, Encoder, Fista, Gated, Linear, Pursuit
 from steerlab.bases.facts import Facts, Stats
 from steerlab.bases.linear import PCA, Direction, Subspace
+from steerlab.bases.manifold import Manifold
+from steerlab.bases.manifold_fitting import Shape, fit_manifold
 from steerlab.bases.part import Part
+from steerlab.bases.paths import Path
 from steerlab.bases.rules import BatchTopK, BlockTopK, GroupMax, JumpRelu, Relu, Rule, TopK
 
 __all__ = [
@@ -23,11 +26,15 @@ __all__ = [
     "GroupMax",
     "JumpRelu",
     "Linear",
+    "Manifold",
     "Part",
+    "Path",
     "Pursuit",
     "Relu",
     "Rule",
+    "Shape",
     "Stats",
     "Subspace",
     "TopK",
+    "fit_manifold",
 ]

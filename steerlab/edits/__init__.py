@@ -13,6 +13,7 @@ from steerlab.edits.low_rank import LowRank
 from steerlab.edits.mask import Mask
 from steerlab.edits.mean import Mean
 from steerlab.edits.mean_field import MeanField
+from steerlab.edits.move import Move
 from steerlab.edits.project import Project, Remove
 from steerlab.edits.prototype import ToPrototype
 from steerlab.edits.recombine import Recombine
@@ -21,6 +22,7 @@ from steerlab.edits.scale import Scale
 from steerlab.edits.shorten import Shorten
 from steerlab.edits.swap import Swap
 from steerlab.edits.to_token import ToToken
+from steerlab.edits.toward import Toward
 from steerlab.edits.zero import Zero
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "LowRank",
     "Mask",
     "Mean",
+    "Move",
     "MeanField",
     "Project",
     "RandomControl",
@@ -48,6 +51,7 @@ __all__ = [
     "Swap",
     "ToPrototype",
     "ToToken",
+    "Toward",
     "Zero",
     "across",
 ]
