@@ -15,7 +15,7 @@ import steerlab as sl
 from steerlab.analyzers.bfd import Factors, Gathered, gather, kept_modes, recombined, without_modes
 from steerlab.analyzers.bfd.anchors import anchor
 from steerlab.errors import SteerlabError
-from steerlab.inputs import Scenes
+from steerlab.inputs import Clips, Scenes
 from steerlab.keeping import keeping
 from steerlab.numerics.anova import FactorMoments
 from steerlab.numerics.modes import data_modes
@@ -167,7 +167,7 @@ def test_interventions_reload_in_a_fresh_process_with_the_same_effect(tmp_path):
         with vit().edit(report.interventions[name]):
             here[file] = vit().capture(pictures, "blocks.5.resid")["blocks.5.resid"].double().sum((0, 1))
     code = (
-        "import sys, torch, steerlab as sl\nfrom pathlib import Path\nfrom steerlab.inputs import Scenes\n"
+        "import sys, torch, steerlab as sl\nfrom pathlib import Path\nfrom steerlab.inputs import Clips, Scenes\n"
         "torch.set_num_threads(1)\nmodel, pictures = sl.load('zoo:shapes-vit'), Scenes(2, 9).load(Path())\n"
         "for name in sys.argv[2:]:\n"
         "    with model.edit(sl.load_intervention(Path(sys.argv[1]) / (name + '.steer'))):\n"
@@ -199,6 +199,21 @@ def test_queries_that_are_rotated_are_decomposed_before_it_too():
     report = Factors(chunks=4, causal=2, probed=4, controls=1)(lm, ids_of(ids))
     assert "before rotation" in report.tables and "anchor" not in report.tables
     assert "rotated" in report.about and "before rotation" in report.plots
+
+
+@pytest.mark.parametrize(
+    "name, at, data, positions",
+    [
+        ("zoo:shapes-clip", "vision.blocks.1.q", Scenes(16), 64),
+        ("zoo:motion-video", "blocks.1.q", Clips(16), 128),
+    ],
+)
+def test_towers_and_videos_are_asked_by_the_same_words(name, at, data, positions):
+    report = Factors(at, chunks=4, probed=6, causal=2, controls=1)(sl.load(name), data.load(Path()))
+    assert f"16 inputs with {positions} positions" in report.about
+    assert float(report.tables["blocks"]["CC shuffled"][0]) > float(report.tables["blocks"]["CC"][0]) + 0.1
+    assert report.evidence[-2].effect > max(report.evidence[-2].controls)
+    assert ("maps" in report.tables) == ("clip" in name)
 
 
 def ids_of(ids: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -18,7 +18,6 @@ from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.numerics.modes import Modes
 
-SPATIAL = ("CP", "PC", "PP")
 # name of an edit -> for which sides of the logits, and the settings of its `Recombine`
 SWITCHES: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "queries without position": ("q", {"position": 0.0}),
@@ -88,18 +87,14 @@ def mirrored(design: Design) -> list[int]:
 
 
 def telling(found: Gathered, modes: HeadModes) -> tuple[str, int, int]:
-    """The mode with the most energy that position has a part in: its place, head and number.
+    """The mode with the most energy that a position is read for: its place, head and number.
 
-    By ``sigma^2 (1 - L_C R_C)``, an attribution of our own, among modes that are not of content alone, where
-    there are any.
+    By ``sigma^2 max(L_P, R_P)^2``, a rule of our own.
     """
-    spatial = any(kind in SPATIAL for one in modes.values() for kind in one.types()[: one.rank])
     best, at = -1.0, ("", 0, 0)
     for (place, head), one in modes.items():
-        part = 1 - (1 - one.query_position) * (1 - one.key_position)
-        size = one.sigma.square() * part * found.layout.scales[place] ** 2
-        if spatial:
-            size = size * torch.tensor([kind in SPATIAL for kind in one.types()])
+        part = torch.maximum(one.query_position, one.key_position)
+        size = (found.layout.scales[place] * one.sigma * part).square()
         top = int(size.argmax())
         if float(size[top]) > best:
             best, at = float(size[top]), (place, head, top)

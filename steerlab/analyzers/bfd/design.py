@@ -24,7 +24,7 @@ class Design:
         Tokens of their own, by name: a class token, registers, the first token of a text. They have one place
         only, so position and mean cannot be told apart there.
     grid : tuple of int
-        Of the patches; empty for texts.
+        Of the patches in their order; empty for texts, and where frames run fastest.
     """
 
     start: int
@@ -55,7 +55,8 @@ class Design:
         for name, (low, high) in tokens.groups.items():
             if name != "patches":
                 apart |= {name if high - low == 1 else f"{name} {i - low}": i for i in range(low, high)}
-        return Design(start, stop, apart, tuple(tokens.grid or ()))
+        known = tokens.grid is not None and not tokens.frame_last
+        return Design(start, stop, apart, tuple(tokens.grid) if known else ())
 
     def check(self, tokens: TokenMap) -> None:
         """Refuse inputs whose tokens are others."""

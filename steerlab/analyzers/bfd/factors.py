@@ -91,7 +91,9 @@ class Factors(Analyzer):
             all_tables["before rotation"] = tables.blocks(found, " before")
         if self.probed:
             all_tables["probes"] = probes(model, data, found, images=self.probed, batch=self.batch)
-        aligned = anchor(model, data, found.layout.design, batch=self.batch)
+        tower = found.places[0].rpartition("blocks.")[0]
+        alone = not tower  # in a tower the embedding is a module of a model with other inputs
+        aligned = anchor(model, data, found.layout.design, batch=self.batch) if alone else None
         if aligned is not None:
             all_tables["anchor"] = aligned
         pictures = drawn_modes(model, part_of(data, 0, self.shown), found, modes)

@@ -212,16 +212,17 @@ def _scale(q: torch.Tensor, k: torch.Tensor, scores: torch.Tensor) -> float:
 
 
 def _projections(model: Model, place: str) -> dict[str, str]:
-    """The modules that make queries and keys of a block, where they are found by name."""
+    """The modules that make queries and keys of a block, where they are found by name; none in a tower."""
     tower, _, block = place.rpartition("blocks.")
-    found = {}
+    found: dict[str, str] = {}
+    if tower:  # a module by its path would need the inputs of the whole model
+        return found
     for side, word in PROJECTIONS.items():
         names = [
             name
             for name, _ in model.module.named_modules()
             if re.search(rf"\.{block}\.(?!.*\d+\.)", name) and name.endswith(f".{word}")
         ]
-        names = [name for name in names if name.startswith(tower.strip("."))] or names
         if len(names) == 1:
             found[side] = names[0]
     return found

@@ -66,9 +66,12 @@ def _rest(found: Gathered, place: str, sides: tuple[FactorModel, FactorModel]) -
 
 
 def stream(found: Gathered) -> Columns:
-    """A row a block: how much of what varies in the stream after it is position, by three estimators."""
+    """A row a block: how much of what varies in the stream after it is position, by three estimators.
+
+    Beside it the parts of content: ``scene``, what an input has at all positions, and ``local``, the rest.
+    """
     rows: dict[str, list] = {"position": [], "position low": [], "position high": []}
-    rows |= {"naive": [], "cross-fitted": []}
+    rows |= {"naive": [], "cross-fitted": [], "scene": [], "local": []}
     for place in found.places:
         name = f"{place}.resid"
         model = found.model(name)
@@ -78,6 +81,7 @@ def stream(found: Gathered) -> Columns:
         energies = model.energies()
         whole = float(energies["position"] + energies["content"])
         values = (model.unbiased_share(), low.clamp(0, 1), high.clamp(0, 1), model.share(), crossed / whole)
+        values += (energies["scene"] / whole, energies["local"] / whole)
         for column, value in zip(rows, values, strict=True):
             rows[column].append(float(value))
     places = {"site": list(found.places), "block": torch.tensor([block_of(place) for place in found.places])}
