@@ -167,7 +167,7 @@ def test_interventions_reload_in_a_fresh_process_with_the_same_effect(tmp_path):
         with vit().edit(report.interventions[name]):
             here[file] = vit().capture(pictures, "blocks.5.resid")["blocks.5.resid"].double().sum((0, 1))
     code = (
-        "import sys, torch, steerlab as sl\nfrom pathlib import Path\nfrom steerlab.inputs import Clips, Scenes\n"
+        "import sys, torch, steerlab as sl\nfrom pathlib import Path\nfrom steerlab.inputs import Scenes\n"
         "torch.set_num_threads(1)\nmodel, pictures = sl.load('zoo:shapes-vit'), Scenes(2, 9).load(Path())\n"
         "for name in sys.argv[2:]:\n"
         "    with model.edit(sl.load_intervention(Path(sys.argv[1]) / (name + '.steer'))):\n"
