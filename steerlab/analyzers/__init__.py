@@ -10,6 +10,7 @@ from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
 from steerlab.analyzers.radius import Radius
 from steerlab.analyzers.registers import Registers
+from steerlab.analyzers.similarity import Similarity
 from steerlab.analyzers.sinks import SinkCauses, Sinks
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "PictureEdit",
     "Radius",
     "Registers",
+    "Similarity",
     "SinkCauses",
     "Sinks",
 ]

@@ -48,6 +48,11 @@ SMALLER = {
     ),
     "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
     "vision/registers": (Scenes(8, 3), {"measured": 8, "controls": 1}, [0]),
+    "vision/similarity": (
+        Scenes(48, 3),
+        {"at": ["blocks.0.resid", "blocks.5.resid"], "atoms": 64},
+        [0, 1, 2, 3],
+    ),
     "vision/radius": (Scenes(8, 3), {"radii": [0, 2, 4], "controls": 1}, [0]),
     "vision/factors": (
         Scenes(24, 3),

@@ -64,6 +64,6 @@ def plots(probe: str) -> dict[str, Plot]:
             "maps",
             "maps",
             f"Length of the stream at {probe}",
-            {"maps": "length,length under test-time register", "label": "length"},
+            {"maps": "length,length under test-time register", "scale": "shared", "label": "length"},
         ),
     }
