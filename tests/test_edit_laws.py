@@ -21,6 +21,7 @@ from steerlab.edits import (
     ToPrototype,
     ToToken,
     Toward,
+    Window,
 )
 
 DIM = 6
@@ -80,6 +81,7 @@ EXAMPLES = {
     ],
     "ToToken": [ToToken([1, 4]), ToToken([0], token=-1, elsewhere=random(1), scale=0.5)],
     "Toward": [Toward(RING, random(1)), Toward(RING, random(1), 1.5)],
+    "Window": [Window(2), Window(1, 2), Window(1, [0, 3])],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }
 EVERY = [

@@ -6,12 +6,14 @@ from steerlab.analyzers.base import ANALYZERS, Analyzer
 from steerlab.analyzers.bfd import Factors
 from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.heads import HeadGrid
+from steerlab.analyzers.massive import Massive
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
 from steerlab.analyzers.radius import Radius
 from steerlab.analyzers.registers import Registers
 from steerlab.analyzers.similarity import Similarity
 from steerlab.analyzers.sinks import SinkCauses, Sinks
+from steerlab.analyzers.streaming import Streaming
 
 __all__ = [
     "ANALYZERS",
@@ -21,6 +23,7 @@ __all__ = [
     "ContrastiveVector",
     "Factors",
     "HeadGrid",
+    "Massive",
     "PatchMaps",
     "PictureEdit",
     "Radius",
@@ -28,4 +31,5 @@ __all__ = [
     "Similarity",
     "SinkCauses",
     "Sinks",
+    "Streaming",
 ]

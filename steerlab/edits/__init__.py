@@ -23,6 +23,7 @@ from steerlab.edits.shorten import Shorten
 from steerlab.edits.swap import Swap
 from steerlab.edits.to_token import ToToken
 from steerlab.edits.toward import Toward
+from steerlab.edits.window import Window
 from steerlab.edits.zero import Zero
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ToPrototype",
     "ToToken",
     "Toward",
+    "Window",
     "Zero",
     "across",
 ]
