@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from steerlab.edits.base import Edit, wide
 from steerlab.errors import SteerlabError
-
-STREAMS = ("attn", "mlp", "update", "resid_pre", "resid_mid", "resid", "embed")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,7 +28,6 @@ class LowRank(Edit):
 
     rank: int
     skip: int = 0
-    streams: ClassVar[tuple[str, ...]] = STREAMS
 
     def __post_init__(self) -> None:
         check_counts(self, rank=1, skip=0)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 
 from steerlab.edits.base import Edit, wide
-from steerlab.edits.low_rank import STREAMS, check_counts
+from steerlab.edits.low_rank import check_counts
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -26,7 +25,6 @@ class MeanField(Edit):
     """
 
     skip: int = 0
-    streams: ClassVar[tuple[str, ...]] = STREAMS
 
     def __post_init__(self) -> None:
         check_counts(self, skip=0)
