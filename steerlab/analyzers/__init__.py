@@ -10,6 +10,7 @@ from steerlab.analyzers.massive import Massive
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
 from steerlab.analyzers.radius import Radius
+from steerlab.analyzers.raptor import Phases
 from steerlab.analyzers.registers import Registers
 from steerlab.analyzers.similarity import Similarity
 from steerlab.analyzers.sinks import SinkCauses, Sinks
@@ -25,6 +26,7 @@ __all__ = [
     "HeadGrid",
     "Massive",
     "PatchMaps",
+    "Phases",
     "PictureEdit",
     "Radius",
     "Registers",
