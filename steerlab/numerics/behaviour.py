@@ -20,7 +20,8 @@ COMPONENTS = 3  # of the roots of all samples, in which an angle is looked for
 class Behaviour:
     """A spline or thin plate in the tangent space of the sphere of roots, around a base point.
 
-    ``p(v) = exp_b(s(v))^2`` (arXiv 2605.05115): every point of it is a distribution.
+    ``p(v) = exp_b(s(v))^2`` (arXiv 2605.05115): every point of it is a distribution. Between values a root
+    may fall a little below 0, so distances are taken from the points of the sphere, as in the paper.
 
     Parameters
     ----------

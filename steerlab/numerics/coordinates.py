@@ -26,17 +26,18 @@ def angles(planar: torch.Tensor) -> torch.Tensor:
 
 
 def ascending(line: torch.Tensor, period: float | None = None) -> torch.Tensor:
-    """``line`` or ``-line``, ``[value]``, whichever ascends with the labels by the median of its steps.
+    """``line`` or ``-line``, ``[value]``, whichever ascends with the labels.
 
-    Steps are taken the short way round where there is a period, the last label followed by the first (our
-    own definition).
+    With a period by the median of the steps, each the short way round and the last label followed by the
+    first; without one by the covariance with the labels' numbers (our own definition).
     """
     if period is None:
-        steps = line.diff()
+        numbers = torch.arange(len(line), dtype=torch.float64, device=line.device)
+        upward = (line.double() * (numbers - numbers.mean())).sum()
     else:
         steps = torch.remainder(line.roll(-1) - line + period / 2, period) - period / 2
-    # the mean of the two middle ones, which torch's own median is not
-    return -line if float(steps.double().quantile(0.5)) < 0 else line
+        upward = steps.double().quantile(0.5)  # between the two middle ones, unlike torch's own median
+    return -line if float(upward) < 0 else line
 
 
 def suggested(centroids: torch.Tensor, *, axes: int = 1) -> tuple[torch.Tensor, tuple[float | None, ...]]:
