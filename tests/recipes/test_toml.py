@@ -30,6 +30,14 @@ COOKING = {
     "top": 3,
 }
 PROSE = Texts(["The first bridge was built of wood."])
+SINKING = Texts(
+    [
+        "Bread needs four things: flour, water, salt and time. The baker mixes them in the evening; by "
+        "morning the dough has risen, and soon it is sold.",
+        "A river does not flow in a straight line for long. Wherever the current is faster, it takes soil "
+        "from the bank and leaves it behind the next bend.",
+    ]
+)
 
 # recipe -> smaller data, smaller settings, and the numbers of the findings that exceed their controls
 SMALLER = {
@@ -59,6 +67,8 @@ SMALLER = {
         {"at": "blocks.2.q", "chunks": 4, "probed": 6, "causal": 2, "controls": 2, "shown": 1},
         [0, 1, 3, 4],
     ),
+    "vision/sinks": (Scenes(24, 3), {"events": 4, "top": 2}, [0]),
+    "llm/sinks": (SINKING, {"at": "blocks.17:21.pattern", "acted": 1, "controls": 1}, [2]),
     "video/attention_maps": (Clips(4), {}, [0, 1]),
 }
 
@@ -148,6 +158,12 @@ def ran(name: str) -> tuple[Report, Path]:
         return smaller(name).run(), folder
 
 
+def same_numbers(kept: torch.Tensor, values: torch.Tensor) -> bool:
+    """Equal to the bit; what is not known is not known in both."""
+    nan = values.isnan()
+    return torch.equal(kept.isnan(), nan) and torch.equal(kept[~nan], values[~nan])
+
+
 def tables_of(report: Report) -> dict[str, list]:
     return {
         f"{name} {column}": values.tolist() if isinstance(values, torch.Tensor) else values
@@ -183,7 +199,7 @@ def test_a_recipe_shows_what_it_says(name, tmp_path):
     for title, table in report.tables.items():
         for column, values in table.items():
             kept = again.tables[title][column]
-            same = torch.equal(kept, values) if isinstance(values, torch.Tensor) else kept == values
+            same = same_numbers(kept, values) if isinstance(values, torch.Tensor) else kept == values
             assert same, (title, column)
     drawn = again.figures()
     assert set(drawn) == set(report.plots) and drawn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -25,6 +26,7 @@ from steerlab.analyzers.sinks.tables import sink_plots, sink_tables
 from steerlab.analyzers.sinks.watching import fields_of, watched
 from steerlab.edits import Zero
 from steerlab.errors import SteerlabError
+from steerlab.intervention import Changes
 from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.numerics.sinks import EPSILONS
@@ -121,20 +123,18 @@ class Sinks(Analyzer):
 
     def _acted(self, model: Model, data: Any, table: Table) -> list[Evidence]:
         """Silence the heads of a class beside as many others, and redirect from a token beside others."""
-        found = []
+        tried: dict[str, list[Changes]] = {}
         for kind in ("no-op", "broadcast"):
             heads = heads_of_class(table, kind)
             if heads and 2 * len(heads) <= len(table["site"]):
                 sets = [heads, *(random_heads(table, heads, seed) for seed in range(self.controls))]
-                arms = [on_heads(one, Zero()) for one in sets]
                 claim = f"silencing the {len(heads)} {kind} heads (controls: as many other heads)"
-                found.append(_effect(model, data, arms, claim))
+                tried[claim] = [on_heads(one, Zero()) for one in sets]
         for keys, heads in heads_by_type(table).items():
-            others = [5 + 3 * i for i in range(self.controls)]
-            arms = [redirected(heads, keys), *(redirected(heads, [one]) for one in others)]
+            others = [[5 + 3 * i] for i in range(self.controls)]
             claim = f"redirecting {len(heads)} heads from {keys} (controls: from another token)"
-            found.append(_effect(model, data, arms, claim))
-        return found
+            tried[claim] = [redirected(heads, one) for one in (keys, *others)]
+        return _effects(model, data, tried)
 
 
 def sink_facts(model: Model, data: Any, at: str, *, batch: int = 8, eps: float = 0.5) -> SinkFacts:
@@ -174,13 +174,19 @@ def sink_facts(model: Model, data: Any, at: str, *, batch: int = 8, eps: float =
     return SinkFacts.of(torch.cat(recorded, 1), fields_of(epsilons), places)
 
 
-def _effect(model: Model, data: Any, arms: list, claim: str) -> Evidence:
-    """The first arm's mean effect on the output beside the others'."""
-    found = model.compare(data, arms[0], controls=1)
-    effects = model.sweep(data, arms, batch=2, progress=False).mean(1).tolist()
-    return Evidence(
-        claim, "intervened", effects[0], tuple(effects[1:]), float(found.floor.mean()), found.metric
-    )
+def _effects(model: Model, data: Any, tried: Mapping[str, list[Changes]]) -> list[Evidence]:
+    """Of each claim the first arm's mean effect on the output, beside that of the others."""
+    if not tried:
+        return []
+    found = model.compare(
+        data, next(iter(tried.values()))[0], controls=1
+    )  # its floor and metric are all that is taken
+    evidence = []
+    for claim, arms in tried.items():
+        effect, *controls = model.sweep(data, arms, batch=2, progress=False).mean(1).tolist()
+        floor = float(found.floor.mean())
+        evidence.append(Evidence(claim, "intervened", effect, tuple(controls), floor, found.metric))
+    return evidence
 
 
 def _said(rules: SinkRules) -> str:

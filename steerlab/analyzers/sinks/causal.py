@@ -53,6 +53,8 @@ class SinkCauses(Analyzer):
         Fewest such inputs of a head that is tried.
     batch : int
         Inputs of a forward while sinks are looked for.
+    first_block : bool
+        Whether heads of the first block are tried as well: what sinks there are raw embeddings.
     seed : int
         Of the random tokens and of which inputs are taken.
     """
@@ -69,6 +71,7 @@ class SinkCauses(Analyzer):
     events: int = 8
     least: int = 4
     batch: int = 8
+    first_block: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -91,8 +94,9 @@ class SinkCauses(Analyzer):
         facts = sink_facts(model, data, self.at, batch=self.batch, eps=self.eps)
         chosen = self._chosen(facts)
         if not chosen:
+            where = "" if self.first_block else "after the first block "
             raise SteerlabError(
-                f"SinkCauses: after the first block no head is a no-op or a broadcast on {self.least} inputs "
+                f"SinkCauses: {where}no head is a no-op or a broadcast on {self.least} inputs "
                 f"or more of {facts.shape[0]}; try other rules, as query_subset=0.3, or more inputs"
             )
         bar = tqdm(chosen, desc="single-head edits", disable=None, leave=False)
@@ -142,7 +146,8 @@ class SinkCauses(Analyzer):
         for kind in TRIED:
             of_class = classes == CLASSES.index(kind)
             count = of_class.sum(0)
-            count[[block.endswith("blocks.0") for block in facts.blocks]] = 0
+            if not self.first_block:
+                count[[block.endswith("blocks.0") for block in facts.blocks]] = 0
             for place in count.flatten().argsort(descending=True, stable=True)[: self.top].tolist():
                 block, head = divmod(place, facts.shape[2])
                 if int(count[block, head]) >= self.least:
@@ -160,7 +165,8 @@ def _effects_table(measured: Mapping[tuple[str, Site], torch.Tensor]) -> Table:
     ]
     kinds, sites, edits, counts, *numbers = zip(*rows, strict=True)
     table = {"class": list(kinds), "site": list(sites), "edit": list(edits), "inputs": torch.tensor(counts)}
-    return table | {name: torch.tensor(one) for name, one in zip(MEASURES, numbers, strict=True)}
+    measures = {name: torch.tensor(one) for name, one in zip(MEASURES, numbers, strict=True)}
+    return table | {name: one for name, one in measures.items() if not bool(one.isnan().all())}
 
 
 def _class_table(heads: Sequence[torch.Tensor], seed: int) -> Table:
@@ -170,6 +176,8 @@ def _class_table(heads: Sequence[torch.Tensor], seed: int) -> Table:
     low, high = drawn.nanquantile(0.025, 0), drawn.nanquantile(0.975, 0)
     table: dict[str, Any] = {"edit": list(EDITS)}
     for i, name in enumerate(MEASURES):
+        if bool(mean[:, i].isnan().all()):
+            continue  # no divergence where there are no next tokens
         table |= {name: mean[:, i], f"{name} low": low[:, i], f"{name} high": high[:, i]}
     return table
 

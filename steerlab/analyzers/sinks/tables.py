@@ -106,12 +106,16 @@ def _specialisation(facts: SinkFacts, rules: SinkRules) -> Table:
     events = facts.events(rules)
     counts = events.sum(0).flatten()
     shares = type_shares(events, facts.values["sink_type"], len(TYPES))
-    moved = transition(shares, TYPES.index("cls"), TYPES.index("patches"))
+    later = shares[[not block.endswith("blocks.0") for block in facts.blocks]]  # its sinks are another thing
+    moved = transition(later, TYPES.index("cls"), TYPES.index("patches"))
+    skipped = len(shares) - len(later)
     rows = {
         "Gini coefficient of the rates of heads": gini(counts),
         "heads that carry 80 % of the events": float(heads_carrying(counts)),
         "heads": float(counts.numel()),
-        "first block with more patch than class token sinks": torch.nan if moved is None else float(moved),
+        "first later block with more patch than class token sinks": (
+            torch.nan if moved is None else float(moved + skipped)
+        ),
         "share of heads with a first token strength above 0.3": float(
             (facts.values["first_strength"] > 0.3).float().mean()
         ),
