@@ -46,7 +46,7 @@ class Manifold(Basis):
     names : sequence of str
         What the values are called; empty for their numbers.
     facts : dict
-        What is known of the fit, as plain numbers and texts: ``site``, ``model``, ``kind``.
+        What is known of the fit, as plain numbers and texts: ``site``, ``model``, ``coords``.
     """
 
     mean: torch.Tensor
@@ -72,6 +72,8 @@ class Manifold(Basis):
                 f"Manifold: mean {list(self.mean.shape)}, frame {list(self.frame.shape)}, centroids "
                 f"{list(self.centroids.shape)} and knots {list(self.knots.shape)} do not belong together"
             )
+        if "kind" in self.facts:
+            raise SteerlabError("Manifold: a fact cannot be called 'kind', which in a file names the class")
         if len(self.names) not in (0, count):
             raise SteerlabError(f"Manifold: {len(self.names)} names for {count} values")
         object.__setattr__(self, "periods", tuple(self.periods))
@@ -137,10 +139,9 @@ class Manifold(Basis):
                 raise SteerlabError(f"no value {value!r}{near} (known: {listing(self.names)})")
             return self.chart.knots[self.names.index(value)]
         if isinstance(value, int):
-            if not 0 <= value < len(self.knots):
-                raise SteerlabError(
-                    f"value {value}: there are {len(self.knots)} (0 to {len(self.knots) - 1})"
-                )
+            last = len(self.knots) - 1
+            if not 0 <= value <= last:
+                raise SteerlabError(f"value {value}: this manifold has values 0 to {last}")
             return self.chart.knots[value]
         place = torch.atleast_1d(torch.as_tensor(value).detach().double())
         if place.shape != (self.chart.axes,):
@@ -206,7 +207,8 @@ class Manifold(Basis):
         """Mean and frame on the device and in the dtype of `x`, kept: an edit asks at every token."""
         key = (x.device, x.dtype)
         if key not in self.copies:
-            self.copies[key] = self.mean.to(x), self.frame.to(x)
+            with torch.inference_mode(False):  # what is kept must serve gradients later
+                self.copies[key] = self.mean.to(x), self.frame.to(x)
         return self.copies[key]
 
     def __repr__(self) -> str:

@@ -85,16 +85,14 @@ def fit_manifold(
         )
     present, counts = labels.unique(return_counts=True)
     if not torch.equal(present, torch.arange(len(present))) or len(present) < 3:
-        raise SteerlabError(
-            f"labels are numbers 0, 1, 2, ... of three values or more, not {present.tolist()}"
-        )
+        raise SteerlabError(f"labels number three values or more from 0 on, these are {present.tolist()}")
     rank = min(pca, min(x.shape) - 1)
     mean, frame, _ = principal_components(x, rank)
     centroids = torch.stack([x[labels == one].mean(0) for one in present])
     values = (centroids - mean) @ frame.T
-    knots, periods, kind = _coordinates(values, shape)
-    known = dict(facts or {}) | {"kind": kind, "samples": len(x)}
-    if kind == "angle":
+    knots, periods, found = _coordinates(values, shape)
+    known = dict(facts or {}) | {"coords": found, "samples": len(x)}
+    if found == "angle":
         known["between"] = between_share((x - mean) @ frame[:2].T, labels)
         if known["between"] < CLEAR:
             warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 
@@ -32,7 +33,8 @@ class Move(Edit):
 
     def __post_init__(self) -> None:
         check_basis(self.basis, "Move")
-        object.__setattr__(self, "by", constant(self.by, "Move: the way"))
+        by = torch.tensor(float(self.by), dtype=torch.float64) if isinstance(self.by, Real) else self.by
+        object.__setattr__(self, "by", constant(by, "Move: the way"))
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""

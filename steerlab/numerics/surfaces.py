@@ -71,10 +71,11 @@ class Surface:
     def _searched(self, points: torch.Tensor) -> _Searched:
         key = (points.device, points.dtype)
         if key not in self.searched:
-            low, high = (b.to(points) for b in self.chart.bounds())
-            places = self.chart.grid().to(points)
-            per_axis = len(places) ** (1 / self.chart.axes)
-            self.searched[key] = _Searched(low, high, (high - low) / (per_axis - 1), places, self.at(places))
+            with torch.inference_mode(False), torch.no_grad():  # what is kept must serve gradients later
+                low, high = (b.to(points) for b in self.chart.bounds())
+                places = self.chart.grid().to(points)
+                cell = (high - low) / (len(places) ** (1 / self.chart.axes) - 1)
+                self.searched[key] = _Searched(low, high, cell, places, self.at(places))
         return self.searched[key]
 
     def _improved(self, u: torch.Tensor, points: torch.Tensor, searched: _Searched) -> torch.Tensor:
