@@ -153,5 +153,16 @@ def test_position_is_worth_more_than_random_changes_and_a_mode_is_removed_exactl
     assert re.search(r"block 2, both without position: 0\.[3-9]", text)
 
 
+def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(executed):
+    text = said(executed("06_sinks"))
+    base, first, fifth = (
+        float(re.search(rf"{line}: ([\d.]+)", text)[1])
+        for line in ("perplexity of what follows", "without the first key", "without the fifth key")
+    )
+    assert first > 3 * base and fifth < 1.2 * base
+    (zeroed, random), *_ = evidence(text)
+    assert zeroed > 10 * random
+
+
 def test_the_index_names_every_notebook():
     assert re.findall(r"\((\w+)\.ipynb\)", INDEX) == NAMES
