@@ -160,8 +160,10 @@ def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(execute
         for line in ("perplexity of what follows", "without the first key", "without the fifth key")
     )
     assert first > 3 * base and fifth < 1.2 * base
-    (zeroed, random), *_ = evidence(text)
-    assert zeroed > 10 * random
+    zeroed, random = re.search(
+        r"no value at the sink .*: (\S+) relative .*\(controls (\S+) to", text
+    ).groups()
+    assert float(zeroed) > 10 * float(random)
 
 
 def test_the_index_names_every_notebook():
