@@ -1,4 +1,4 @@
-"""Two toys that learn a sink: one whose head must write nothing, one whose head must tell everybody the same."""
+"""Two toys that learn a sink: a head that must write nothing, and one that must tell everybody the same."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from torch import nn
 class Head(nn.Module):
     """One attention head without biases, before which the stream is normalised; it keeps what it did."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(dim)
-        self.q, self.k, self.v, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        self.q, self.k, self.v = (nn.Linear(dim, width, bias=False) for _ in range(3))
+        self.out = nn.Linear(width, dim, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         z = self.norm(x)
         self.values = self.v(z)
-        scores = self.q(z) @ self.k(z).transpose(1, 2) / z.shape[-1] ** 0.5
+        q = self.q(z)
+        scores = q @ self.k(z).transpose(1, 2) / q.shape[-1] ** 0.5
         self.pattern = scores.softmax(-1)
         return self.out(self.pattern @ self.values)
 
@@ -33,7 +35,7 @@ class Silent(nn.Module):
         super().__init__()
         self.null = nn.Parameter(0.02 * torch.randn(dim))
         self.place = nn.Parameter(0.02 * torch.randn(tokens, dim))
-        self.head = Head(dim)
+        self.head = Head(dim, dim)
         self.register_buffer("plane", nn.functional.normalize(torch.randn(dim), dim=0))
 
     def draw(self, batch: int) -> torch.Tensor:
@@ -59,9 +61,9 @@ class Silent(nn.Module):
 class Layer(nn.Module):
     """A head and an MLP."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, width: int) -> None:
         super().__init__()
-        self.head, self.norm = Head(dim), nn.LayerNorm(dim)
+        self.head, self.norm = Head(dim, width), nn.LayerNorm(dim)
         self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def after(self, x: torch.Tensor, update: torch.Tensor) -> torch.Tensor:
@@ -76,18 +78,23 @@ class Layer(nn.Module):
 class Telling(nn.Module):
     """Every token is to be given the one that lies farthest along a direction, turned: ``x_i + R x_j*``.
 
-    Equation 3 of arXiv 2606.08105.
+    Equation 3 of arXiv 2606.08105, but for two things that make a short training enough: the winner is clear,
+    moved on by `ahead`, and the first layer's head is too narrow to carry the message.
     """
+
+    ahead = 3.0
 
     def __init__(self, dim: int = 32, tokens: int = 16) -> None:
         super().__init__()
         self.place = nn.Parameter(0.02 * torch.randn(tokens, dim))
-        self.first, self.second = Layer(dim), Layer(dim)
+        self.first, self.second = Layer(dim, 4), Layer(dim, dim)
         self.register_buffer("along", nn.functional.normalize(torch.randn(dim), dim=0))
         self.register_buffer("turn", torch.linalg.qr(torch.randn(dim, dim))[0])
 
     def draw(self, batch: int) -> torch.Tensor:
-        return torch.randn(batch, *self.place.shape)
+        x = torch.randn(batch, *self.place.shape)
+        x[torch.arange(batch), self.chosen(x)] += self.ahead * self.along
+        return x
 
     def chosen(self, x: torch.Tensor) -> torch.Tensor:
         """``j*``, ``[batch]``."""
