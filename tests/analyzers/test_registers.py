@@ -9,6 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.analyzers.registers import Registers
+from steerlab.analyzers.registers.heads import _quiet
 from steerlab.analyzers.registers.measuring import neighbours
 from steerlab.edits import Gate
 from steerlab.errors import SteerlabError
@@ -90,7 +91,9 @@ def test_a_test_time_register_takes_the_long_patches_away_and_random_neurons_do_
         with planted.edit(edit, strict=False) if edit else torch.no_grad():
             lengths.append(planted.capture(pictures, "blocks.4.resid")["blocks.4.resid"].norm(dim=-1))
     assert lengths[1][:, 1].min() > 2 * lengths[0][:, 1].max()  # the first register carries it now
-    assert torch.allclose(lengths[1][:, 0], lengths[0][:, 0], rtol=0.5)  # the class token does not
+    for edits in report.interventions["test-time register"].edits.values():
+        on = edits[0].scope.tokens  # the patches and the first register; nothing else is touched
+        assert on[1] and on[5:].all() and int(on.sum()) == 65
 
 
 def test_long_tokens_are_cut_or_overwritten_and_registers_overwritten(report):
@@ -148,6 +151,21 @@ def test_a_planted_no_op_head_is_found_and_gating_it_changes_nothing(planted, pi
     assert report.interventions["no-op heads gated"].edits.keys() == {"blocks.3.pattern.2"}
     change = column(report, "change of the output")
     assert change["no-op heads gated"] < 0.02 < change["test-time register"]
+
+
+def test_a_no_op_head_has_a_sink_and_its_value_is_short():
+    """Four heads: sink and no value, sink and value, no sink and no value, a sink of four in five queries."""
+    pattern = torch.full((1, 4, 10, 10), 0.02)
+    pattern[:, [0, 1], :, 3] = pattern[:, 3, :8, 3] = 0.82
+    pattern[:, 2] = 0.1
+    pattern[:, 3, 8:] = 0.1
+    value = torch.ones(1, 4, 10, 6)
+    value[:, [0, 3], 3] = 0.1
+    value[:, 2, 0] = 0.1
+    looks = sl.Looks(value, value, value, value, lambda rows, keys: pattern, pattern=pattern)
+    quiet, mass = _quiet(looks)
+    assert quiet.tolist() == [[1, 0, 0, 0]]
+    assert mass[0].tolist() == pytest.approx([0.82, 0.82, 0.1, (8 * 0.82 + 0.2) / 10])
 
 
 def test_neighbours_are_side_by_side_and_one_below_the_other():

@@ -91,6 +91,17 @@ def test_modes_that_run_into_each_other_are_not_two():
     assert valley is None or not valley.bimodal
 
 
+def test_a_shallow_valley_is_told_but_makes_no_two_modes():
+    valley = Lengths.of(two_modes(0.5, 1.69)).valley()
+    assert 0.1 < valley.depth < 0.4 and not valley.bimodal
+
+
+def test_a_few_outliers_are_no_mode():
+    lengths = torch.cat([two_modes(0.0)[:500], torch.full((3,), 900.0)])
+    assert Lengths.of(lengths).valley() is None
+    assert Lengths.of(torch.cat([lengths, torch.full((30,), 900.0)])).valley().bimodal
+
+
 def test_a_histogram_of_a_stream_is_that_of_the_whole():
     lengths = two_modes()
     parts = Lengths.of(lengths[:777]).merge(Lengths.of(lengths[777:].view(-1, 1)))
