@@ -49,6 +49,9 @@ class Wiring:
             raise SteerlabError(f"order={list(self.order)}: give numbers of blocks, at least one of them")
         object.__setattr__(self, "order", tuple(self.order))
 
+    def __repr__(self) -> str:
+        return f"Wiring({self.at} in the order {', '.join(map(str, self.order))})"
+
     def stored(self) -> tuple[str, dict[str, object]]:
         """What a ``.steer`` file writes; what it knows of the model stands elsewhere in it."""
         return "Wiring", {"order": list(self.order), "at": self.at}

@@ -10,6 +10,7 @@ import torch
 from snapshots import differences, snapshot
 
 import steerlab as sl
+from steerlab.page.sections import interventions
 from steerlab.rewiring import Wiring, rewired, wired
 from steerlab.surrogates import BlockSizes, RaptorBlock, Surrogate
 
@@ -226,3 +227,5 @@ def test_a_report_keeps_wirings_among_its_interventions(models, tmp_path):
     assert str(again) == str(report) and "without block 3" in str(report)
     assert isinstance(again.interventions["skip"], Wiring)
     assert again.interventions["skip"].order == (0, 1, 2, 4, 5)
+    told = interventions(again.interventions)
+    assert "Wiring(blocks in the order 0, 1, 2, 4, 5)" in told and "with sl.rewired(model, change):" in told

@@ -10,6 +10,7 @@ from steerlab.intervention import Intervention
 from steerlab.page.pieces import cell, code, facts, image, scrolls, text
 from steerlab.page.strips import finding
 from steerlab.report import Evidence, Plot, Table, slug
+from steerlab.rewiring import Rewired
 from steerlab.stamps import Stamp
 
 ROWS, OPEN = 40, 12  # rows shown at most; tables up to this long lie open
@@ -69,19 +70,27 @@ def _counted(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def interventions(named: Mapping[str, Intervention]) -> str:
+def interventions(named: Mapping[str, Intervention | Rewired]) -> str:
     """What each intervention is, and the lines that apply it."""
     return "".join(_intervention(name, one) for name, one in named.items())
 
 
-def _intervention(name: str, one: Intervention) -> str:
-    lines = [f"{at}: {edit!r}" for at, edits in one.edits.items() for edit in edits]
+def _intervention(name: str, one: Intervention | Rewired) -> str:
+    edited = isinstance(one, Intervention)
+    lines = (
+        [f"{at}: {edit!r}" for at, edits in one.edits.items() for edit in edits] if edited else [repr(one)]
+    )
+    inside = (
+        "with model.edit(change):\n    ...  # every call of the model is edited here"
+        if edited
+        else "with sl.rewired(model, change):\n    ...  # every call of the model is rewired here"
+    )
     about = f"<p>{text(one.about)}</p>" if one.about else ""
     fits = facts({"made on": one.fits.model if one.fits else "", "licence": one.licence or ""})
     apply = (
         "import steerlab as sl\n\n"
         f'change = sl.load_intervention("report/interventions/{slug(name)}.steer")\n'
-        "with model.edit(change):\n    ...  # every call of the model is edited here"
+        f"{inside}"
     )
     label = f"intervention {name}"
     return (

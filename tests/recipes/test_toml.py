@@ -19,6 +19,8 @@ from steerlab.keeping import keeping
 from steerlab.made import Later, opened
 from steerlab.recipe import Recipe, kinds
 from steerlab.report import Report
+from steerlab.rewiring import rewired
+from steerlab.surrogates import Distilling
 from steerlab.trees import written
 
 RECIPES = Path(sl.__file__).parent.parent / "recipes"
@@ -37,6 +39,9 @@ SINKING = Texts(
         "A river does not flow in a straight line for long. Wherever the current is faster, it takes soil "
         "from the bank and leaves it behind the next bend.",
     ]
+)
+SHARED = Distilling(
+    batch=4, steps=6, steps_together=4, lr=3e-3, warmup=1, layer_scale=0.1, relative=True, hidden=32
 )
 
 # recipe -> smaller data, smaller settings, and the numbers of the findings that exceed their controls
@@ -66,6 +71,11 @@ SMALLER = {
         Scenes(24, 3),
         {"at": "blocks.2.q", "chunks": 4, "probed": 6, "causal": 2, "controls": 2, "shown": 1},
         [0, 1, 3, 4],
+    ),
+    "vision/phases": (
+        Scenes(12, 3),
+        {"nulls": 3, "draws": 1, "sizes": [0.1], "controls": 1, "batch": 4, "probed": 4, "surrogate": SHARED},
+        [4, 9],
     ),
     "vision/sinks": (Scenes(24, 3), {"events": 4, "top": 2}, [0]),
     "llm/sinks": (SINKING, {"at": "blocks.17:21.pattern", "acted": 1, "controls": 1}, [2]),
@@ -208,5 +218,6 @@ def test_a_recipe_shows_what_it_says(name, tmp_path):
         assert any(axes.has_data() for axes in figure.axes)
     model = loaded(recipe.model)
     for one in again.interventions.values():
-        with model.edit(one, strict=False):  # which checks that it fits
+        edited = isinstance(one, sl.Intervention)
+        with model.edit(one, strict=False) if edited else rewired(model, one):  # which checks that it fits
             pass
