@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from steerlab.edits import Fn
 from steerlab.errors import SteerlabError
 from steerlab.fingerprint import fingerprint
 from steerlab.model import Model
@@ -61,7 +62,8 @@ def fit_surrogate(
     """
     settings = settings or Distilling()
     span = span_of(model, settings.at, settings.span)
-    sizes, device = _sizes(model, settings, span)
+    batch = batches(data, settings.batch, settings.seed)
+    sizes, device = _sizes(model, settings, span, batch(0))
     cuts = tuple(int(cut) for cut in cuts)
     if any(a >= b for a, b in zip((span[0], *cuts), (*cuts, span[1]), strict=True)):
         raise SteerlabError(f"cuts {list(cuts)} do not rise inside the span {list(span)}")
@@ -70,7 +72,7 @@ def fit_surrogate(
     asked = dataclasses.asdict(settings) | {"cuts": cuts, "span": span, "dim": sizes.dim}
     if place is not None:
         resume(standing, place, asked)
-    job = _Job(settings, segments_of(span, cuts), batches(data, settings.batch, settings.seed))
+    job = _Job(settings, segments_of(span, cuts), batch)
     _train(job, paths(model, settings.at, span), standing, lambda: place and save(standing, place, asked))
     at = [f"{settings.at}.{block}.resid" for block in range(*span)]
     return Surrogate(
@@ -171,15 +173,30 @@ def _step(standing: Standing, losses: list[torch.Tensor], settings: Distilling, 
     standing.losses.append(float(torch.stack(losses).detach().mean()))
 
 
-def _sizes(model: Model, settings: Distilling, span: tuple[int, int]) -> tuple[BlockSizes, torch.device]:
+def _sizes(
+    model: Model, settings: Distilling, span: tuple[int, int], inputs: Any
+) -> tuple[BlockSizes, torch.device]:
     """Widths and heads of the blocks that are replaced; of grouped queries, the number of query heads."""
     found = dict(model._points.find(f"{settings.at}.{span[0]}.resid_pre"))
     point = next(iter(found.values()))
     heads = len(model.heads(f"{settings.at}.{span[0]}.heads"))
-    config = getattr(model.module, "config", None)
-    causal = bool(getattr(config, "is_decoder", False)) or hasattr(model.module, "lm_head")
+    causal = _is_causal(model, f"{settings.at}.{span[0]}", inputs)
     device = next(point.module.parameters()).device
     return BlockSizes(point.shape[-1], heads, settings.hidden, causal=causal), device
+
+
+def _is_causal(model: Model, place: str, inputs: Any) -> bool:
+    """Whether the first token of a block's output is the same whatever its last token is given."""
+    pre, out = f"{place}.resid_pre", f"{place}.resid"
+
+    def other(x: torch.Tensor) -> torch.Tensor:
+        x[:, -1] = x[:, -1].flip(-1) + 1
+        return x
+
+    plain = model.capture(inputs, at=out)[out]
+    with model.edit({pre: Fn(other)}):
+        moved = model.capture(inputs, at=out)[out]
+    return plain.shape[1] > 1 and torch.equal(plain[:, 0], moved[:, 0])
 
 
 def _first(sizes: BlockSizes, count: int, settings: Distilling) -> nn.ModuleList:

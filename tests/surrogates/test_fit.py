@@ -56,7 +56,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_numbers(tmp_path, vit,
 
         made[name] = fit_surrogate(vit, batch, cuts=[3], settings=settings, folder=tmp_path / name).weights
     torch.set_num_threads(threads)
-    assert steps == {"killed": [7, 8, 9], "whole": list(range(10))}
+    assert steps == {"killed": [0, 7, 8, 9], "whole": [0, *range(10)]}  # the first tells whether it is causal
     assert all(torch.equal(made["whole"][n], made["killed"][n]) for n in made["whole"])
 
 
@@ -146,3 +146,30 @@ def test_a_folder_of_another_training_and_cuts_outside_are_refused(vit, pixels, 
         fit_surrogate(vit, pixels[:4], cuts=[], settings=Distilling(span=(2, 9)))
     with pytest.raises(sl.SteerlabError, match="no inputs"):
         fit_surrogate(vit, pixels[:0], cuts=[], settings=few)
+
+
+def test_blocks_of_a_language_model_are_replaced_by_causal_ones_and_padding_is_not_learnt(vit, pixels):
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}
+    llama = sl.wrap(LlamaForCausalLM(LlamaConfig(vocab_size=11, **sizes)).eval())
+    ids = torch.randint(11, (8, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(8, 6, dtype=torch.long)
+    mask[:, 4:] = 0
+
+    def batch(step: int) -> dict[str, torch.Tensor]:
+        return {"input_ids": ids, "attention_mask": mask}
+
+    few = Distilling(steps=2, steps_together=1, hidden=8)
+    made = fit_surrogate(llama, batch, cuts=[2], settings=few)
+    other = ids.clone()
+    other[:, 4:] = 3  # what stands under the padding changes nothing
+    again = fit_surrogate(llama, lambda step: batch(step) | {"input_ids": other}, cuts=[2], settings=few)
+    assert made.sizes.causal and made.segments == [range(2), range(2, 3)]
+    assert all(torch.allclose(made.weights[n], again.weights[n]) for n in made.weights)
+    with rewired(llama, made):
+        out = llama.module(input_ids=ids).logits
+        short = llama.module(input_ids=ids[:, :3]).logits
+    assert torch.allclose(out[:, :3], short, atol=1e-5)
+    assert not fit_surrogate(vit, pixels[:2], cuts=[], settings=few).sizes.causal
