@@ -166,5 +166,12 @@ def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(execute
     assert float(zeroed) > 10 * float(random)
 
 
+def test_two_shared_blocks_follow_the_path_and_the_order_is_given_back(executed):
+    text = said(executed("08_raptor"))
+    assert "left as it was: True" in text and "block 2 once more: cosine 0.9" in text
+    followed = re.findall(r"followed (\S+), standing still (\S+)", text)
+    assert len(followed) == 3 and all(float(own) > float(still) + 0.2 for own, still in followed)
+
+
 def test_the_index_names_every_notebook():
     assert re.findall(r"\((\w+)\.ipynb\)", INDEX) == NAMES
