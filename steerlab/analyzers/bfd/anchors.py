@@ -28,36 +28,37 @@ def anchor(model: Model, data: Any, design: Design, *, batch: int) -> dict[str, 
     path = next((n for n, _ in model.module.named_modules() if n.endswith("patch_embeddings")), None)
     if path is None or len(design.grid) != 2:
         return None
-    sites = [f"module:{path}", "blocks.0.resid_pre"]
-    if not _is_additive(model, part_of(data, 0, 2), design, sites):
+    first = "blocks.0.resid_pre"
+    table = _table(model, part_of(data, 0, 2), design, f"module:{path}", first)
+    if table is None:
         return None
 
     def measure(mix: bool) -> torch.Tensor:
         moments = FactorMoments(diagonal=True)
-        table = None
         for start in range(0, count_of(data), batch):
             inputs = prepared(model, part_of(data, start, start + batch))
             if mix:
                 inputs = _mixed(inputs, design, start)
-            acts = model.capture(inputs, sites)
-            stream = acts[sites[1]][:, design.start : design.stop]
-            moments.update(stream)
-            table = (stream - acts[sites[0]])[0].double() if table is None else table
-        pos = moments.finalize().pos
-        return torch.nn.functional.cosine_similarity(pos, table - table.mean(0), dim=-1)
+            # the module of the embedding is not read here: a forward ends early after known sites alone
+            moments.update(model.capture(inputs, first)[first][:, design.start : design.stop])
+        return torch.nn.functional.cosine_similarity(moments.finalize().pos, table, dim=-1)
 
     names = {"pictures as they are": False, "patches shuffled": True}
     found = {name: kept(f"anchor {name} {batch}", partial(measure, mix)) for name, mix in names.items()}
     return {"position": torch.arange(design.positions), **found}
 
 
-def _is_additive(model: Model, few: Any, design: Design, sites: list[str]) -> bool:
+def _table(model: Model, few: Any, design: Design, *sites: str) -> torch.Tensor | None:
+    """The centred embedding of positions, ``[position, dim]``, where it is the same in two inputs."""
     acts = model.capture(few, sites)
     patches, stream = acts[sites[0]], acts[sites[1]][:, design.start : design.stop]
     if patches.shape != stream.shape or len(stream) < 2:
-        return False
-    table = stream - patches
-    return bool((table[0] - table[1]).norm() <= STEADY * table[0].norm()) and bool(table.norm() > 0)
+        return None
+    table = (stream - patches).double()
+    size = table[0].norm()
+    if not size > 0 or (table[0] - table[1]).norm() > STEADY * size:
+        return None
+    return table[0] - table[0].mean(0)
 
 
 def _mixed(inputs: dict[str, Any], design: Design, seed: int) -> dict[str, Any]:

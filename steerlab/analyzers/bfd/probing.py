@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from steerlab.keeping import kept
 from steerlab.model import Model
 from steerlab.numerics.anova import FactorModel
 
-RIDGE = 1e-3  # of the mean variance of a feature
+RIDGE = 1e-6  # of the mean variance of a feature
 FEATURES = ("activation", "position factor", "content", "content squared")
 
 
@@ -81,6 +81,7 @@ def probes(model: Model, data: Any, found: Gathered, *, images: int, batch: int)
         for start, stop, learning in ((first, cut, True), (cut, count, False)):
             for place, x in _streams(model, data, found, (start, stop, batch)):
                 parts = _parts(x, factors[place][0 if learning else 1], scale, place)
+                parts["position factor"] = factors[place][0].pos.expand_as(x)
                 for name, value in parts.items():
                     probe = every[place, name]
                     probe.learn(value) if learning else probe.judge(value)
@@ -119,12 +120,11 @@ def _streams(
 
 def _parts(
     x: torch.Tensor, model: FactorModel, scale: dict[str, torch.Tensor], place: str
-) -> Mapping[str, torch.Tensor]:
+) -> dict[str, torch.Tensor]:
     content = x - model.mu - model.pos
     size = scale.setdefault(place, content.square().mean((0, 1)).clamp_min(1e-12))
     return {
         "activation": x - model.mu,
-        "position factor": model.pos.expand_as(x),
         "content": content,
         "content squared": content.square() / size,
     }
