@@ -208,6 +208,10 @@ def test_the_two_rules_and_a_wide_epsilon():
     column[..., 3] = 0.75
     least = column_facts(column, torch.ones(1, 1, 20, dtype=torch.bool)).least
     assert [bool(literal(least, eps)) for eps in EPSILONS] == [True, True, False, False]
+    half = column_facts(torch.full((1, 1, 20), 0.5).double(), torch.ones(1, 1, 20, dtype=torch.bool))
+    assert half.routed[:, 0, 0].tolist() == [1, 0, 0, 0] and bool(
+        literal(half.least, 0.5)
+    )  # exactly is enough
     nothing = column_facts(column, torch.zeros(1, 1, 20, dtype=torch.bool))
     assert nothing.routed.isnan().all() and not operational(nothing.routed).any()
     for wide in (0.6, -0.1):
