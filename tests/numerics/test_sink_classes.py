@@ -60,3 +60,4 @@ def test_the_depth_profile_and_its_transition():
         and transition(shares, 2, 0) == 0
         and transition(shares[:2], 0, 2) is None
     )
+    assert transition(torch.tensor([[0.5, 0.5], [0.4, 0.6]]), 0, 1) == 1  # as many are not more
