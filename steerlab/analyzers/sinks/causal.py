@@ -36,9 +36,10 @@ class SinkCauses(Analyzer):
     other inputs, to that of another input's sink (a donor) or of an ordinary token of it, and the sink's
     score is taken away; a random other token's value set to zero is the control. A no-op head does not mind
     but for an ordinary value; the output of a broadcast head moves to the donor. Where zero matters but mean
-    and donor do not, what the head hands out is the same for all inputs (our own reading). Heads are those of a class
-    with the most events, the first block apart. Intervals are bootstrap ones over heads and their inputs, our
-    own.
+    and donor do not, what the head hands out is the same for all inputs (our own reading).
+
+    Heads are those of a class with the most events, the first block apart. Intervals are bootstrap ones over
+    heads and their inputs, our own.
 
     Parameters
     ----------
