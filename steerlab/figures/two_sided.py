@@ -62,7 +62,7 @@ def two_sided_maps(
     if len(rows) not in (0, len(images)):
         raise SteerlabError(f"{len(images)} pictures with {len(rows)} labels: one a picture is needed")
     side = min(_SIDE, max(_LEAST, _PAGE / (1 + len(titles))))
-    heads = [fold(title, int(side * 15)) for title in ("picture", *titles)]
+    heads = [fold(title, int(side * 12)) for title in ("picture", *titles)]
     above = 0.5 + 0.16 * max(head.count("\n") + 1 for head in heads)
     figure = canvas(side * (1 + len(titles)), (side + 0.1) * len(images) + above)
     panels = figure.subplots(len(images), 1 + len(titles), squeeze=False)
