@@ -14,7 +14,7 @@ from steerlab.records import Record
 
 REPO = Path(__file__).parents[2]
 RECIPES = sorted((REPO / "recipes").rglob("*.toml"))
-WINDOWS = [Window(390), Window(390, scheme=DARK), Window(1440), Window(1440, scheme=DARK)]
+WINDOWS = [Window(390), Window(390, scheme=DARK), Window(1440)]
 KEEP = os.environ.get("STEERLAB_PAGES")  # a folder for the pages and their pictures, to be looked at
 
 
