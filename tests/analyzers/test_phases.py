@@ -95,6 +95,7 @@ def test_the_pass_over_inputs_is_what_numpy_says_and_does_not_depend_on_the_part
         assert torch.allclose(found["speed"][1:], again.measures[group]["speed"][1:], atol=1e-6)
     assert bool(seen.measures["cls"]["speed"][0].isnan()) and len(seen.steps) == 6
     assert float(seen.steps[0].gram[-1, -1]) == 24  # two vectors an image
+    assert seen.steps[0].cross.shape == (4, 3)  # which are enough for three directions
 
 
 def test_what_stands_for_an_image_is_chosen():

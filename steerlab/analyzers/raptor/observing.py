@@ -16,7 +16,8 @@ from steerlab.numerics.spheres import convergence, mean_resultant, speed, unit, 
 from steerlab.surrogates.teacher import Path
 
 MEASURES = ("convergence", "speed", "update rank", "update coherence", "state coherence", "norm")
-DIRECTIONS = 16  # principal directions in which shared maps are fitted
+DIRECTIONS = 16  # principal directions in which shared maps are fitted, at most
+ROWS_EACH = 8  # rows that each of them needs
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +50,11 @@ def observe(
 ) -> Observed:
     """Everything that one pass can tell; memory does not grow with the number of inputs."""
     first = read(parts[0])
-    basis, axes = _directions(pooled(first, tokens), DIRECTIONS), _directions(unit(first.states), 3)
+    vectors = pooled(first, tokens)
+    rows = len(parts) * vectors.shape[1] * vectors.shape[2]
+    # with few rows an affine map of many directions would fit anything
+    basis = _directions(vectors, max(1, min(DIRECTIONS, rows // ROWS_EACH)))
+    axes = _directions(unit(first.states), 3)
     layers = len(first.states) - 1
     groups = list(first.groups)
     sizes = [
