@@ -11,6 +11,7 @@ from steerlab.bases.linear import Subspace, finite
 from steerlab.bases.paths import MODES, Path
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.numerics.charts import Chart
+from steerlab.numerics.copies import Copies
 from steerlab.numerics.surfaces import Surface, flat
 from steerlab.sites import Site
 
@@ -60,7 +61,7 @@ class Manifold(Basis):
     facts: dict[str, str | float] = field(default_factory=dict)
     chart: Chart = field(init=False)
     surface: Surface = field(init=False)
-    copies: dict = field(init=False)
+    copies: Copies = field(init=False)
 
     def __post_init__(self) -> None:
         for name in ("mean", "frame", "centroids", "knots"):
@@ -84,7 +85,7 @@ class Manifold(Basis):
             raise SteerlabError(f"Manifold: {fault}") from None
         object.__setattr__(self, "chart", chart)
         object.__setattr__(self, "surface", flat(chart, self.values))
-        object.__setattr__(self, "copies", {})
+        object.__setattr__(self, "copies", Copies(self.mean, self.frame))
 
     @property
     def dim(self) -> int:
@@ -121,12 +122,12 @@ class Manifold(Basis):
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Own coordinates ``[..., axis]``: those of the nearest point of the manifold."""
         self.check(x)
-        mean, frame = self._near(x)
+        mean, frame = self.copies.near(x)
         return self.surface.nearest((x - mean) @ frame.T)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Points ``[..., dim]`` of the manifold at coordinates ``[..., axis]``."""
-        mean, frame = self._near(z)
+        mean, frame = self.copies.near(z)
         return self.surface.at(z) @ frame + mean
 
     at = decode
@@ -202,14 +203,6 @@ class Manifold(Basis):
             raise SteerlabError(f"count={count}: a path has two waypoints or more")
         t = torch.linspace(*span, count, dtype=torch.float64)[:, None]
         return MODES[mode](self, t, self.place(start), self.place(end))
-
-    def _near(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and frame on the device and in the dtype of `x`, kept: an edit asks at every token."""
-        key = (x.device, x.dtype)
-        if key not in self.copies:
-            with torch.inference_mode(False):  # what is kept must serve gradients later
-                self.copies[key] = self.mean.to(x), self.frame.to(x)
-        return self.copies[key]
 
     def __repr__(self) -> str:
         form = {1: "curve", 2: "surface"}.get(self.chart.axes, "manifold")

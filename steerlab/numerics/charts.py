@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from steerlab.numerics.copies import Copies
 from steerlab.numerics.plates import Plate
 from steerlab.numerics.splines import Spline
 
@@ -34,9 +35,8 @@ class Chart:
     periods: tuple[float | None, ...]
     smooth: float = 0.0
     weights: torch.Tensor | None = None
-    order: torch.Tensor = field(init=False, repr=False)
     between: Spline | Plate = field(init=False, repr=False)
-    settled: torch.Tensor | None = field(init=False, repr=False)
+    columns: Copies = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         knots = torch.as_tensor(self.knots).detach().double().cpu()
@@ -47,17 +47,17 @@ class Chart:
             if self.weights is not None:
                 raise ValueError("weights of values are for curves; a surface smooths all values alike")
             order, between = torch.arange(len(knots)), Plate(knots, self.periods, self.smooth)
-            settled = None
+            settled = torch.eye(len(knots), dtype=torch.float64)
         else:
             period, line = self.periods[0], knots[:, 0]
             order = (line if period is None else torch.remainder(line, period)).argsort()
             ascending = line[order] if period is None else torch.remainder(line, period)[order]
             between = Spline(ascending, period)
             weights = None if self.weights is None else self.weights[order]
-            settled = between.smoother(self.smooth, weights) if self.smooth else None
-        object.__setattr__(self, "order", order)
+            settled = between.smoother(self.smooth, weights)
+        # columns of sorted knots become columns of the values, smoothed where that is asked
         object.__setattr__(self, "between", between)
-        object.__setattr__(self, "settled", settled)
+        object.__setattr__(self, "columns", Copies(order.argsort(), settled))
 
     @property
     def axes(self) -> int:
@@ -126,7 +126,7 @@ class Chart:
         return self.between.matrix(u[..., 0] if self.axes == 1 else u)
 
     def _in_own_order(self, weights: torch.Tensor) -> torch.Tensor:
-        """Columns of sorted knots as columns of the values, smoothed where that is asked."""
-        if self.settled is not None:
-            weights = weights @ self.settled.to(weights)
-        return weights[..., self.order.argsort().to(weights.device)]
+        order, settled = self.columns.near(weights)
+        if self.smooth and self.axes == 1:
+            weights = weights @ settled
+        return weights[..., order]

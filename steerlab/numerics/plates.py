@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from steerlab.numerics.copies import Copies
+
 _LEAST = 1e-30  # squared distances below are one place; keeps gradients finite at the knots
 
 
@@ -82,6 +84,8 @@ class Plate:
     range: torch.Tensor = field(init=False, repr=False)
     centres: torch.Tensor = field(init=False, repr=False)
     solution: torch.Tensor = field(init=False, repr=False)
+    scales: Copies = field(init=False, repr=False)
+    copies: Copies = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         knots = torch.as_tensor(self.knots).detach().double().cpu()
@@ -105,6 +109,8 @@ class Plate:
         object.__setattr__(self, "periods", periods)
         object.__setattr__(self, "lowest", lowest)
         object.__setattr__(self, "range", span)
+        wraps = torch.tensor([p is not None for p in periods])
+        object.__setattr__(self, "scales", Copies(lowest, span, wraps))
         places = self._scaled(knots)
         copies, owner = places, torch.arange(len(knots))
         if not all(p is not None for p in periods):
@@ -114,6 +120,7 @@ class Plate:
                 copies, owner = torch.cat([copies - step, copies, copies + step]), owner.repeat(3)
         object.__setattr__(self, "centres", copies)
         object.__setattr__(self, "solution", self._solved(owner))
+        object.__setattr__(self, "copies", Copies(self.centres, self.solution))
 
     def matrix(self, u: torch.Tensor, along: int | None = None) -> torch.Tensor:
         """What each value weighs at each place.
@@ -131,17 +138,18 @@ class Plate:
             ``[..., knot]``; times values ``[knot, dim]`` it is the surface ``[..., dim]``.
         """
         places = self._scaled(u)
-        out = self._features(places, along) @ self.solution.to(u)
-        return out if along is None else out / self.range[along].to(u)
+        centres, solution = self.copies.near(u)
+        out = self._features(places, centres, along) @ solution
+        return out if along is None else out / self.scales.near(u)[1][along]
 
     def _scaled(self, u: torch.Tensor) -> torch.Tensor:
-        scaled = (u - self.lowest.to(u)) / self.range.to(u)
-        wraps = torch.tensor([p is not None for p in self.periods], device=u.device)
+        lowest, span, wraps = self.scales.near(u)
+        scaled = (u - lowest) / span
         return torch.where(wraps, scaled - scaled.detach().floor(), scaled)
 
-    def _features(self, places: torch.Tensor, along: int | None) -> torch.Tensor:
+    def _features(self, places: torch.Tensor, centres: torch.Tensor, along: int | None) -> torch.Tensor:
         """Kernels at all centres and the columns of P, or their derivatives: ``[..., centre + column]``."""
-        apart = places[..., None, :] - self.centres.to(places)
+        apart = places[..., None, :] - centres
         open_axes = [a for a, p in enumerate(self.periods) if p is None]
         ones = torch.ones_like(places[..., :1])
         linear = places[..., open_axes]
@@ -161,7 +169,7 @@ class Plate:
 
     def _solved(self, owner: torch.Tensor) -> torch.Tensor:
         """What takes values at the knots to kernel weights and affine coefficients, ``[row, knot]``."""
-        features = self._features(self.centres, None)
+        features = self._features(self.centres, self.centres, None)
         count = len(self.centres)
         kernel, columns = features[:, :count], features[:, count:]
         kernel = kernel + self.smooth * torch.eye(count, dtype=torch.float64)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from steerlab.numerics.copies import Copies
+
 _FALLING = ((1, 1, 1, 1), (3, 2, 1, 0), (6, 2, 0, 0))  # what derivatives bring down from t^3, t^2, t, 1
 
 
@@ -30,6 +32,7 @@ class Spline:
     period: float | None = None
     starts: torch.Tensor = field(init=False, repr=False)
     coefficients: torch.Tensor = field(init=False, repr=False)
+    copies: Copies = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         from scipy.interpolate import CubicSpline
@@ -52,6 +55,8 @@ class Spline:
         object.__setattr__(self, "knots", knots)
         object.__setattr__(self, "starts", ends[:-1])
         object.__setattr__(self, "coefficients", torch.as_tensor(solved))
+        each = self.coefficients.movedim(0, 1).contiguous()  # [segment, 4, knot]
+        object.__setattr__(self, "copies", Copies(self.starts, each))
 
     @property
     def gaps(self) -> torch.Tensor:
@@ -74,14 +79,14 @@ class Spline:
         Tensor
             ``[..., knot]``; times values ``[knot, dim]`` it is the curve ``[..., dim]``.
         """
-        starts = self.starts.to(t)
+        starts, coefficients = self.copies.near(t)
         first = float(self.knots[0])
         if self.period is None:
             inside = t.clamp(first, float(self.knots[-1]))
         else:
             inside = first + torch.remainder(t - first, self.period)
         segment = (torch.searchsorted(starts, inside.detach().contiguous(), right=True) - 1).clamp_min(0)
-        cubic = self.coefficients.to(t).movedim(0, 1)[segment]  # [..., 4, knot]
+        cubic = coefficients[segment]  # [..., 4, knot]
         along = (inside - starts[segment])[..., None]
         out = _horner(cubic, along, order)
         if self.period is None and order == 0:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from steerlab.numerics.charts import Chart
+from steerlab.numerics.copies import Copies
 
 STEPS = {1: 4, 2: 10, 3: 10}  # by axes: on a line the error squares every time, on a surface it shrinks
 AT_ONCE = 2**23  # products of points and places held at once: 64 MiB of doubles
@@ -75,7 +76,8 @@ class Surface:
                 low, high = (b.to(points) for b in self.chart.bounds())
                 places = self.chart.grid().to(points)
                 cell = (high - low) / (len(places) ** (1 / self.chart.axes) - 1)
-                self.searched[key] = _Searched(low, high, cell, places, self.at(places))
+                closes = torch.tensor([t is not None for t in self.chart.periods], device=points.device)
+                self.searched[key] = _Searched(low, high, cell, closes, places, self.at(places))
         return self.searched[key]
 
     def _improved(self, u: torch.Tensor, points: torch.Tensor, searched: _Searched) -> torch.Tensor:
@@ -92,17 +94,17 @@ class Surface:
             eye = torch.eye(self.chart.axes, dtype=u.dtype, device=u.device)
             step = torch.linalg.solve(stiff + tiny[:, None, None] * eye, pull[..., None])[..., 0]
         moved = u + step.clamp(-searched.cell, searched.cell)
-        closes = torch.tensor([t is not None for t in self.chart.periods], device=u.device)
-        return torch.where(closes, moved, moved.clamp(searched.low, searched.high))
+        return torch.where(searched.closes, moved, moved.clamp(searched.low, searched.high))
 
 
 @dataclass(frozen=True, eq=False)
 class _Searched:
-    """A dense grid of a surface on one device: bounds and cell ``[axis]``, places and their points."""
+    """A dense grid of a surface on one device: bounds, cell and what closes ``[axis]``, places, points."""
 
     low: torch.Tensor
     high: torch.Tensor
     cell: torch.Tensor
+    closes: torch.Tensor
     places: torch.Tensor
     points: torch.Tensor
 
@@ -115,9 +117,14 @@ class _Searched:
 
 def flat(chart: Chart, values: torch.Tensor) -> Surface:
     """The surface through `values` ``[value, dim]`` themselves."""
+    kept = Copies(values.detach())
+
+    def through(weights: torch.Tensor) -> torch.Tensor:
+        return weights @ kept.near(weights)[0]
+
     return Surface(
         chart,
-        at=lambda u: chart.matrix(u) @ values.to(u),
-        slopes=lambda u: chart.slopes(u) @ values.to(u),
-        bends=(lambda u: chart.bends(u) @ values.to(u)) if chart.axes == 1 else None,
+        at=lambda u: through(chart.matrix(u)),
+        slopes=lambda u: through(chart.slopes(u)),
+        bends=(lambda u: through(chart.bends(u))) if chart.axes == 1 else None,
     )

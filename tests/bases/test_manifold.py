@@ -8,6 +8,7 @@ import planted
 import planted_ring
 import pytest
 import torch
+from conftest import build
 from planted_ring import COUNT, TURN, ring
 
 import steerlab as sl
@@ -111,6 +112,9 @@ def test_paths_replace_what_they_say_and_keep_the_rest(man):
 
 
 def test_a_path_runs_on_the_curve_the_short_way_and_beyond_its_ends(man):
+    for a, b in planted_ring.PAIRS:  # some of them across the seam
+        length = man.path(a, b, count=151).points.diff(dim=0).norm(dim=-1).sum()
+        assert float(length) == pytest.approx(man.arc_length(a, b))
     path = man.path(6, 1, count=5)
     close(path.points[2], man.decode(man.place(6) + man.shift(6, 1) / 2), 1e-12)
     assert float((path.points - man.point(0)).norm(dim=-1)[2]) < 1
@@ -174,6 +178,28 @@ def test_a_surface_over_two_coordinates_is_a_basis_too():
     assert float(tube.chart.shift(expected, there)[kept].abs().max()) < 0.1
     found = fit_manifold(x, torch.arange(32).repeat(3), shape=Shape("auto", dim=2), pca=8)
     assert found.periods == (TURN, None) and found.facts["coords"] == "suggested"
+
+
+def test_in_a_model_it_steers_generates_and_is_saved(tmp_path):
+    llama = build("llama")
+    lm, inputs, at = llama.model, llama.tiny.inputs, "blocks.1.resid"
+    x = lm.capture(inputs, at=at)[at]
+    rows = x.reshape(-1, x.shape[-1])[:8]
+    man = fit_manifold(rows, torch.arange(8) // 2, shape=Shape("ordinal"), facts={"site": at})
+    assert str(man.site) == at
+    edits = {at: Move(man, 0.8).on(tokens="last")}
+    folder = sl.save_intervention(edits, tmp_path / "later", model=lm)
+    again = sl.load_intervention(folder)
+    plain = lm.logits(inputs)
+    with lm.edit(edits):
+        steered = lm.logits(inputs)
+    with lm.edit(again):
+        loaded = lm.logits(inputs)
+    assert torch.equal(steered, loaded) and not torch.equal(steered[:, -1], plain[:, -1])
+    assert torch.equal(steered[:, :-1], plain[:, :-1])
+    spoken = lm.generate(inputs, edit={at: Move(man, 0.8)}, max_new_tokens=3)
+    moved = spoken.receipt[at]
+    assert moved.fires == 3 and spoken.new_ids.shape[1] == 3
 
 
 REFUSED = {
