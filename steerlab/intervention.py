@@ -78,6 +78,9 @@ def placed(intervention: Changes, points: Points) -> list[Placed]:
 def listed(intervention: Changes) -> dict[str | Site, list[Change]]:
     """The intervention with a list of edits at each of its sites."""
     if not isinstance(intervention, Mapping):
+        how = getattr(intervention, "applied_by", None)  # what exchanges blocks says how it is applied
+        if how is not None:
+            raise SteerlabError(f"a {type(intervention).__name__} exchanges blocks; write {how}")
         raise SteerlabError(
             f"an intervention is a dict of sites and edits, such as {{'blocks.3.heads.7': Zero()}}, "
             f"not {type(intervention).__name__}"

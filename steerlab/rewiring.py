@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -35,6 +35,8 @@ class Wiring:
     licence, provenance, fits
         As for an `Intervention`.
     """
+
+    applied_by: ClassVar[str] = "with sl.rewired(model, it): ..."
 
     order: Sequence[int]
     at: str = "blocks"

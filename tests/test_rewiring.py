@@ -229,3 +229,9 @@ def test_a_report_keeps_wirings_among_its_interventions(models, tmp_path):
     assert again.interventions["skip"].order == (0, 1, 2, 4, 5)
     told = interventions(again.interventions)
     assert "Wiring(blocks in the order 0, 1, 2, 4, 5)" in told and "with sl.rewired(model, change):" in told
+
+
+def test_a_wiring_where_edits_belong_says_how_it_is_applied(models):
+    model = models["zoo:shapes-vit"]
+    with pytest.raises(sl.SteerlabError, match="a Wiring exchanges blocks; write with sl.rewired"):
+        model.edit(wired(model, {1: 0}))

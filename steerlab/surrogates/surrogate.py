@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 from functools import cached_property
 
 import torch
@@ -38,6 +39,8 @@ class Surrogate:
     licence, provenance, fits
         As for an `Intervention`.
     """
+
+    applied_by: ClassVar[str] = "with sl.rewired(model, it): ..."
 
     sizes: BlockSizes
     span: tuple[int, int]
