@@ -40,7 +40,8 @@ class ColumnSums:
         Parameters
         ----------
         tile : Tensor
-            Rows of the pattern, ``[batch, head, row, key]``.
+            Rows of the pattern, ``[batch, head, row, key]``; keys at the end that none of them sees may be
+            left out.
         first : int
             Number of the first of them.
         real : Tensor, optional
@@ -53,14 +54,14 @@ class ColumnSums:
             weights = real[:, None, None, first : first + rows].to(tile)
             sums = (weights @ tile)[:, :, 0]
         row_mass = self.row_mass + sums.sum(-1)
-        total, own = self.total + sums, self.own
+        total, own = self.total.clone(), self.own
+        total[..., : tile.shape[3]] += sums
         if self.causal:
             diagonal = tile.diagonal(first, dim1=2, dim2=3)
             if real is not None:
                 diagonal = diagonal * real[:, None, first : first + rows].to(tile)
             own = own.clone()
             own[..., first : first + diagonal.shape[-1]] = diagonal
-            total = total.clone()
             total[..., first : first + diagonal.shape[-1]] -= diagonal
         return ColumnSums(total, own, row_mass, self.causal)
 

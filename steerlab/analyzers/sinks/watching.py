@@ -108,10 +108,14 @@ def column_sums(looks: Looks, real: torch.Tensor | None = None, size: int = ROWS
 
 def _tile(looks: Looks, start: int, stop: int, causal: bool) -> torch.Tensor:
     """Rows of the pattern; of a causal one the keys that none of them can see are not computed."""
-    if not causal or looks.pattern is not None:
+    if looks.pattern is not None:
         return looks.rows(start, stop)
-    scores = looks.scores_of(slice(start, stop), torch.arange(stop, device=looks.k.device))
-    return torch.nn.functional.pad(attention_pattern(scores, looks.sinks), (0, looks.keys - stop))
+    keys = torch.arange(stop, device=looks.k.device) if causal else None
+    scores = looks.scores_of(slice(start, stop), keys)
+    if looks.lse is None or looks.sinks is not None:
+        return attention_pattern(scores, looks.sinks)
+    lse = looks.lse[:, :, start:stop, None].to(scores)  # the kernel's own row sums: no second softmax
+    return scores.sub_(lse.masked_fill(~torch.isfinite(lse), torch.inf)).exp_()
 
 
 def _column(looks: Looks, place: torch.Tensor) -> torch.Tensor:
