@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from functools import cache
 
+import planted_ring
 import pytest
 import torch
+from planted_ring import ring
 
 from steerlab.numerics.conformal import Conformal, rescaled
 from steerlab.numerics.geodesics import Descent, evenly, geodesic, measured
@@ -93,6 +95,22 @@ def test_from_any_bow_the_same_path_comes(bow):
 def test_where_energy_counts_for_nothing_the_path_is_straight():
     path = geodesic(Conformal(HALF_RING, "inverse_density", 0.0, 1.0), CENTRES[10], CENTRES[-11])
     torch.testing.assert_close(path.points, line(CENTRES[10], CENTRES[-11]), atol=1e-6, rtol=0)
+
+
+def test_an_energy_of_behaviour_makes_paths_that_keep_to_behaviour():
+    planted, (manifold, behaviour) = ring(), planted_ring.fitted()
+    plane = planted.frame[:2]
+
+    def unnatural(x):
+        return behaviour.nearest(planted.read(x @ plane))[1]
+
+    ends = manifold.centroids[[0, 3]] @ plane.T
+    metric = Conformal(unnatural, "energy", 1e3, 1.0)
+    path = geodesic(metric, *ends, descent=Descent(40, bows=(0.3, -0.3), steps=200))
+    straight = line(*ends, 40)
+    assert float(unnatural(path.points).sum()) < 0.05 * float(unnatural(straight).sum())
+    radius = path.points.norm(dim=-1)
+    assert 7 < float(radius.min()) and float(straight.norm(dim=-1).min()) < 3
 
 
 def test_of_two_ways_round_the_shorter_is_kept():
