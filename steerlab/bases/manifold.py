@@ -133,18 +133,20 @@ class Manifold(Basis):
     at = decode
 
     def place(self, value: Place) -> torch.Tensor:
-        """Coordinates ``[axis]`` of a value by its name or number, or those given, ``[axis]`` or a float."""
+        """Coordinates ``[axis]`` of a value by its name or whole number; a float or ``[axis]`` are coordinates."""
         if isinstance(value, str):
             if value not in self.names:
                 near = nearest(value, self.names)
                 raise SteerlabError(f"no value {value!r}{near} (known: {listing(self.names)})")
             return self.chart.knots[self.names.index(value)]
-        if isinstance(value, int):
+        dtype = torch.float64 if isinstance(value, float) else None
+        place = torch.as_tensor(value, dtype=dtype).detach()
+        if place.ndim == 0 and not place.is_floating_point():
             last = len(self.knots) - 1
-            if not 0 <= value <= last:
-                raise SteerlabError(f"value {value}: this manifold has values 0 to {last}")
-            return self.chart.knots[value]
-        place = torch.atleast_1d(torch.as_tensor(value).detach().double())
+            if not 0 <= int(place) <= last:
+                raise SteerlabError(f"value {int(place)}: this manifold has values 0 to {last}")
+            return self.chart.knots[int(place)]
+        place = torch.atleast_1d(place.double())
         if place.shape != (self.chart.axes,):
             raise SteerlabError(f"a place has {self.chart.axes} coordinates, not {list(place.shape)}")
         return place

@@ -65,7 +65,8 @@ class Plate:
     periods away weighs. Where all axes are periodic the kernel is a product over the axes of Bernoulli
     polynomials of the fractional parts, and the seam closes exactly. The published code takes the bare
     product; ours adds 1 to each factor, so that the surface may depend on one axis alone (our own
-    definition), which over one axis is the periodic cubic spline.
+    definition), which over one axis is the periodic cubic spline. Without periods it is the surface of
+    scipy's ``RBFInterpolator`` on scaled coordinates, which has neither periods nor slopes.
 
     Parameters
     ----------

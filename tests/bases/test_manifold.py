@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import planted
 import planted_ring
 import pytest
@@ -148,6 +149,9 @@ def test_values_are_found_by_name(man):
     names = [f"day {i}" for i in range(COUNT)]
     named = fit_manifold(ring().x, ring().labels, shape=Shape("angle", names=names), pca=16)
     close(named.place("day 3"), man.place(3), 0)
+    for third in (3, torch.tensor(3), np.int64(3)):
+        close(named.place(third), man.place(3), 0)
+    close(named.place(3.0), torch.tensor([3.0], dtype=torch.float64), 0)  # a place, not a value
     with pytest.raises(sl.SteerlabError, match=r"no value 'day3'; did you mean 'day 3'\? \(known: day 0,"):
         named.point("day3")
 
