@@ -133,7 +133,7 @@ class Manifold(Basis):
     at = decode
 
     def place(self, value: Place) -> torch.Tensor:
-        """Coordinates ``[axis]`` of a value by name or whole number; a float or ``[axis]`` are coordinates."""
+        """Coordinates ``[axis]`` of a value by name or whole number; floats are coordinates."""
         if isinstance(value, str):
             if value not in self.names:
                 near = nearest(value, self.names)
