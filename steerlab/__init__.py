@@ -12,7 +12,8 @@ _HOMES = {
     "steerlab.activations": ("Activations",),
     "steerlab.attending": ("attend", "attending"),
     "steerlab.bases": (
-        *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Pursuit", "Subspace"),
+        *("PCA", "Basis", "Dictionary", "Direction", "Facts", "Fista", "Manifold", "Pursuit", "Shape"),
+        *("Subspace", "fit_manifold"),
     ),
     "steerlab.bases.probing": ("Probe", "probe"),
     "steerlab.budget": ("Budget", "within_budget"),
@@ -72,6 +73,7 @@ __all__ = [
     "Listen",
     "Looks",
     "LowRank",
+    "Manifold",
     "Mask",
     "Mean",
     "MeanField",
@@ -91,6 +93,7 @@ __all__ = [
     "Report",
     "Scale",
     "Scope",
+    "Shape",
     "Shorten",
     "Site",
     "SteerlabError",
@@ -113,6 +116,7 @@ __all__ = [
     "families",
     "figures",
     "fit_dictionary",
+    "fit_manifold",
     "fit_surrogate",
     "inputs",
     "kept",
@@ -135,7 +139,19 @@ if TYPE_CHECKING:
     from steerlab import analyzers, atoms, families, figures, inputs, metrics
     from steerlab.activations import Activations
     from steerlab.attending import attend, attending
-    from steerlab.bases import PCA, Basis, Dictionary, Direction, Facts, Fista, Pursuit, Subspace
+    from steerlab.bases import (
+        PCA,
+        Basis,
+        Dictionary,
+        Direction,
+        Facts,
+        Fista,
+        Manifold,
+        Pursuit,
+        Shape,
+        Subspace,
+        fit_manifold,
+    )
     from steerlab.bases.probing import Probe, probe
     from steerlab.budget import Budget, within_budget
     from steerlab.comparing import Comparison

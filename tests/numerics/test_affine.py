@@ -49,7 +49,8 @@ def test_the_true_cut_is_exact_and_the_others_collapse_in_the_closed_loop_alone(
     forced, loop = scores(path, (7,))
     assert forced == pytest.approx([1] * 12) and loop == pytest.approx([1] * 12)
     seen = {cuts: scores(path, cuts) for cuts in ((6,), (5,), (8,), ())}
-    assert all(forced[i] > 0.8 for forced, _ in seen.values() for i in (0, 5, 11))  # teacher forcing looks well
+    # teacher forcing looks well
+    assert all(forced[i] > 0.8 for forced, _ in seen.values() for i in (0, 5, 11))
     last = {cuts: loop[11] for cuts, (_, loop) in seen.items()}
     assert 0.9 > last[8,] > last[6,] > last[5,] > last[()]
     assert last[5,] < 0.3 and last[()] < -0.5
