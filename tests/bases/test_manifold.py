@@ -19,7 +19,7 @@ from steerlab.store import kinds
 from steerlab.trees import built, written
 
 
-def close(made, wanted, atol):
+def assert_close(made, wanted, atol):
     torch.testing.assert_close(made, wanted, atol=atol, rtol=0)
 
 
@@ -30,13 +30,13 @@ def man():
 
 def test_the_curve_goes_through_the_means_of_its_values(man):
     inside = man.mean + (man.centroids - man.mean) @ man.frame.T @ man.frame
-    close(man.decode(man.knots), inside, 1e-12)
-    close(man.point(3), inside[3], 1e-12)
+    assert_close(man.decode(man.knots), inside, 1e-12)
+    assert_close(man.point(3), inside[3], 1e-12)
     for order in (0, 1, 2):
         seam = man.chart.between.knots[:1]
         before, after = (man.chart.between.matrix(seam + d, order) for d in (TURN - 1e-10, 1e-10))
-        close(before, after, 1e-6)
-    close(man.decode(man.knots + TURN), man.decode(man.knots), 1e-11)
+        assert_close(before, after, 1e-6)
+    assert_close(man.decode(man.knots + TURN), man.decode(man.knots), 1e-11)
 
 
 def test_adjacent_values_are_as_far_apart_along_it_as_the_methods_say(man):
@@ -48,24 +48,24 @@ def test_adjacent_values_are_as_far_apart_along_it_as_the_methods_say(man):
 
 def test_values_ascend_round_the_ring_and_none_are_far_apart_across_the_seam(man):
     steps = torch.stack([man.shift(i, (i + 1) % COUNT) for i in range(COUNT)])
-    close(steps, torch.full((COUNT, 1), TURN / COUNT, dtype=torch.float64), 0.05)
-    close(man.shift(0, 6), -man.shift(6, 0), 1e-12)
+    assert_close(steps, torch.full((COUNT, 1), TURN / COUNT, dtype=torch.float64), 0.05)
+    assert_close(man.shift(0, 6), -man.shift(6, 0), 1e-12)
 
 
 def test_an_activation_is_near_its_own_value_and_the_distance_is_in_gaps(man):
     planted_, (u, off) = ring(), man.nearest(ring().x)
     assert float(man.chart.shift(man.knots[planted_.labels], u).abs().max()) < 0.06
-    close(off * man.gap, (planted_.x - man.decode(u)).norm(dim=-1), 1e-9)
+    assert_close(off * man.gap, (planted_.x - man.decode(u)).norm(dim=-1), 1e-9)
     away = planted_.x + 10 * man.gap * planted_.frame[20]
     assert float(off.max()) < 0.6 and float(man.nearest(away)[1].min()) > 9
 
 
 def test_it_is_a_basis_whose_code_is_the_place(man):
     u = torch.linspace(0.05, 6.2, 30, dtype=torch.float64)[:, None]
-    close(man.encode(man.decode(u)), u, 1e-9)
+    assert_close(man.encode(man.decode(u)), u, 1e-9)
     assert len(man) == 1 and man.dim == 64 and man.atoms.shape == (1, 64) and man.site is None
     slope = (man.decode(man.knots[0] + 1e-6) - man.decode(man.knots[0] - 1e-6)) / 2e-6
-    close(man[0], slope, 1e-6)
+    assert_close(man[0], slope, 1e-6)
     with pytest.raises(sl.SteerlabError, match="lives in 64 dimensions"):
         man.encode(torch.zeros(3))
 
@@ -81,14 +81,14 @@ def test_the_own_code_is_the_identity(man, dtype):
 
 def test_projecting_out_twice_is_projecting_out_once(man):
     once = sl.Remove(man.subspace)(ring().x)
-    close(sl.Remove(man.subspace)(once), once, 1e-5)
+    assert_close(sl.Remove(man.subspace)(once), once, 1e-5)
     assert float((once - ring().x).norm(dim=-1).min()) > 5
 
 
 def test_a_replaced_code_is_read_again(man):
     target = man.point(4)
     inside = man.subspace.encode(sl.Replace(target, man.subspace)(ring().x))
-    close(inside, man.subspace.encode(target).expand(70, -1), 1e-5)
+    assert_close(inside, man.subspace.encode(target).expand(70, -1), 1e-5)
     # also off the manifold the place is the target's, as long as nothing else comes nearer
     places = man.encode(Toward(man, man.place(4))(ring().x))
     assert float(man.chart.shift(man.place(4), places).abs().max()) < 0.12
@@ -101,15 +101,15 @@ def test_paths_replace_what_they_say_and_keep_the_rest(man):
         path = man.path(1, 4, count=9, mode=mode)
         assert len(path) == 9 and path.basis is not None
         steered = planted_ring.steered(path, x)
-        close((steered - x[:, None]) @ away, torch.zeros(5, 9, 64, dtype=torch.float64), 1e-5)
-        close(
+        assert_close((steered - x[:, None]) @ away, torch.zeros(5, 9, 64, dtype=torch.float64), 1e-5)
+        assert_close(
             (steered - man.mean) @ man.frame.T,
             ((path.points - man.mean) @ man.frame.T).expand(5, 9, 16),
             1e-5,
         )
     path = man.path(1, 4, count=9, mode="linear")
-    close(planted_ring.steered(path, x), path.points.expand(5, 9, 64), 0)
-    close(path.points[[0, -1]], man.centroids[[1, 4]], 1e-12)
+    assert_close(planted_ring.steered(path, x), path.points.expand(5, 9, 64), 0)
+    assert_close(path.points[[0, -1]], man.centroids[[1, 4]], 1e-12)
 
 
 def test_a_path_runs_on_the_curve_the_short_way_and_beyond_its_ends(man):
@@ -117,19 +117,19 @@ def test_a_path_runs_on_the_curve_the_short_way_and_beyond_its_ends(man):
         length = man.path(a, b, count=151).points.diff(dim=0).norm(dim=-1).sum()
         assert float(length) == pytest.approx(man.arc_length(a, b))
     path = man.path(6, 1, count=5)
-    close(path.points[2], man.decode(man.place(6) + man.shift(6, 1) / 2), 1e-12)
+    assert_close(path.points[2], man.decode(man.place(6) + man.shift(6, 1) / 2), 1e-12)
     assert float((path.points - man.point(0)).norm(dim=-1)[2]) < 1
     far = man.path(0, 1, count=7, span=(-1.0, 2.0))
-    close(far.fractions, torch.linspace(-1, 2, 7, dtype=torch.float64), 1e-12)
-    close(far.points[[2, 4]], torch.stack([man.point(0), man.point(1)]), 1e-12)
+    assert_close(far.fractions, torch.linspace(-1, 2, 7, dtype=torch.float64), 1e-12)
+    assert_close(far.points[[2, 4]], torch.stack([man.point(0), man.point(1)]), 1e-12)
     assert float((far.points[-1] - man.point(2)).norm()) < 1
     straight = man.path(0, 1, count=7, span=(-1.0, 2.0), mode="linear").points
-    close(straight[-1], 2 * man.centroids[1] - man.centroids[0], 1e-12)
+    assert_close(straight[-1], 2 * man.centroids[1] - man.centroids[0], 1e-12)
 
 
 def test_at_a_place_between_values_a_line_begins_on_the_curve(man):
     path = man.path(0.4, torch.tensor([1.9]), mode="linear", count=3)
-    close(path.points[[0, 2]], man.decode(torch.tensor([[0.4], [1.9]])).double(), 1e-5)
+    assert_close(path.points[[0, 2]], man.decode(torch.tensor([[0.4], [1.9]])).double(), 1e-5)
 
 
 def test_it_comes_back_from_a_file_to_the_bit(man, tmp_path):
@@ -148,10 +148,10 @@ def test_it_comes_back_from_a_file_to_the_bit(man, tmp_path):
 def test_values_are_found_by_name(man):
     names = [f"day {i}" for i in range(COUNT)]
     named = fit_manifold(ring().x, ring().labels, shape=Shape("angle", names=names), pca=16)
-    close(named.place("day 3"), man.place(3), 0)
+    assert_close(named.place("day 3"), man.place(3), 0)
     for third in (3, torch.tensor(3), np.int64(3)):
-        close(named.place(third), man.place(3), 0)
-    close(named.place(3.0), torch.tensor([3.0], dtype=torch.float64), 0)  # a place, not a value
+        assert_close(named.place(third), man.place(3), 0)
+    assert_close(named.place(3.0), torch.tensor([3.0], dtype=torch.float64), 0)  # a place, not a value
     with pytest.raises(sl.SteerlabError, match=r"no value 'day3'; did you mean 'day 3'\? \(known: day 0,"):
         named.point("day3")
 

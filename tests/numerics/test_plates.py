@@ -16,7 +16,7 @@ TURN = 2 * math.pi
 KERNELS = {1: "cubic", 2: "thin_plate_spline", 3: "linear"}
 
 
-def close(made, wanted, atol=1e-12):
+def assert_close(made, wanted, atol=1e-12):
     torch.testing.assert_close(made, torch.as_tensor(wanted), atol=atol, rtol=0)
 
 
@@ -40,7 +40,7 @@ def test_without_periods_it_is_the_plate_of_scipy_on_scaled_coordinates(axes, sm
     low, reach = knots.amin(0), knots.amax(0) - knots.amin(0)
     scaled, at = ((knots - low) / reach).numpy(), ((places - low) / reach).numpy()
     wanted = RBFInterpolator(scaled, values.numpy(), smoothing=smooth, kernel=KERNELS[axes], degree=1)(at)
-    close(Plate(knots, smooth=smooth).matrix(places) @ values, wanted, 1e-7)
+    assert_close(Plate(knots, smooth=smooth).matrix(places) @ values, wanted, 1e-7)
 
 
 def test_affine_data_come_back_with_no_kernel_at_all():
@@ -48,7 +48,7 @@ def test_affine_data_come_back_with_no_kernel_at_all():
     values = knots @ torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64) + 4
     plate, places = Plate(knots), 3 * grid(steps(11), steps(11)) - 1
     affine = places @ torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64) + 4
-    close(plate.matrix(places) @ values, affine, 1e-12)
+    assert_close(plate.matrix(places) @ values, affine, 1e-12)
     assert float((plate.solution[:25] @ values).abs().max()) < 1e-12
 
 
@@ -69,12 +69,12 @@ def tube(u):
 def test_a_periodic_axis_closes_beside_one_that_does_not():
     knots = grid(steps(9, TURN, closed=False), steps(4, 3.0))
     plate = Plate(knots, (TURN, None))
-    close(plate.matrix(knots) @ tube(knots), tube(knots), 1e-10)
+    assert_close(plate.matrix(knots) @ tube(knots), tube(knots), 1e-10)
     around = grid(steps(37, TURN), steps(7, 3.0))
     made = plate.matrix(around) @ tube(knots)
     assert float((made - tube(around)).abs().max()) < 0.06
     turned = around + torch.tensor([TURN, 0.0], dtype=torch.float64)
-    close(plate.matrix(turned), plate.matrix(around), 1e-9)
+    assert_close(plate.matrix(turned), plate.matrix(around), 1e-9)
     seam = torch.tensor([[0.0, 1.3]], dtype=torch.float64)
     before, after = (plate.matrix(seam + torch.tensor([d, 0.0])) @ tube(knots) for d in (-1e-9, 1e-9))
     assert float((before - after).abs().max()) < 1e-3
@@ -88,16 +88,18 @@ def test_one_periodic_axis_alone_is_the_periodic_spline():
     knots, values = planted.rand(8, g=g).sort().values * 5, planted.randn(8, 3, g=g)
     places = 20 * planted.rand(50, g=g) - 10
     plate = Plate(knots[:, None], (TURN,)).matrix(places[:, None])
-    close(plate @ values, Spline(knots, TURN).matrix(places) @ values, 1e-8)
+    assert_close(plate @ values, Spline(knots, TURN).matrix(places) @ values, 1e-8)
 
 
 def test_a_torus_closes_along_both_axes_and_may_depend_on_one_alone():
     knots = grid(steps(6, TURN, closed=False), steps(5, 1.0, closed=False))
     plate = Plate(knots, (TURN, 1.0))
     places = grid(steps(19, TURN), steps(11, 1.0))
-    close(plate.matrix(knots), torch.eye(30, dtype=torch.float64), 1e-9)
+    assert_close(plate.matrix(knots), torch.eye(30, dtype=torch.float64), 1e-9)
     for turn in ([TURN, 0.0], [0.0, 1.0], [-TURN, 2.0]):
-        close(plate.matrix(places + torch.tensor(turn, dtype=torch.float64)), plate.matrix(places), 1e-8)
+        assert_close(
+            plate.matrix(places + torch.tensor(turn, dtype=torch.float64)), plate.matrix(places), 1e-8
+        )
     made = plate.matrix(places) @ knots[:, 0].cos()
     assert float((made - places[:, 0].cos()).abs().max()) < 0.01
     rows = made.reshape(19, 11)
@@ -114,7 +116,7 @@ def test_its_slopes_are_those_of_autograd(periods):
         slope = plate.matrix(places.detach(), along) @ values
         for column in range(3):
             (wanted,) = torch.autograd.grad((plate.matrix(places) @ values)[:, column].sum(), places)
-            close(slope[:, column], wanted[:, along], 1e-9)
+            assert_close(slope[:, column], wanted[:, along], 1e-9)
     at_knots = knots.clone().requires_grad_()
     (plate.matrix(at_knots) @ values).sum().backward()
     assert bool(at_knots.grad.isfinite().all())

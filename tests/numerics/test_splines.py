@@ -14,7 +14,7 @@ from steerlab.numerics.splines import Spline
 TURN = 2 * math.pi
 
 
-def close(made, wanted, atol=1e-12):
+def assert_close(made, wanted, atol=1e-12):
     torch.testing.assert_close(made, torch.as_tensor(wanted), atol=atol, rtol=0)
 
 
@@ -30,11 +30,11 @@ def test_inside_the_knots_it_is_the_spline_of_scipy(scattered, order):
     knots, values, _ = scattered
     t = torch.linspace(float(knots[0]), float(knots[-1]), 101, dtype=torch.float64)
     natural = CubicSpline(knots.numpy(), values.numpy(), bc_type="natural")
-    close(Spline(knots).matrix(t, order) @ values, natural(t.numpy(), order), 1e-9)
+    assert_close(Spline(knots).matrix(t, order) @ values, natural(t.numpy(), order), 1e-9)
     around = torch.linspace(-7.0, 20.0, 101, dtype=torch.float64)
     ends, closed = torch.cat([knots, knots[:1] + 6]), torch.cat([values, values[:1]])
     periodic = CubicSpline(ends.numpy(), closed.numpy(), bc_type="periodic")
-    close(Spline(knots, 6.0).matrix(around, order) @ values, periodic(around.numpy(), order), 1e-9)
+    assert_close(Spline(knots, 6.0).matrix(around, order) @ values, periodic(around.numpy(), order), 1e-9)
 
 
 def test_outside_a_natural_spline_goes_on_straight(scattered):
@@ -42,8 +42,8 @@ def test_outside_a_natural_spline_goes_on_straight(scattered):
     spline = Spline(knots)
     for end, outside in ((knots[:1], knots[:1] - 2.5), (knots[-1:], knots[-1:] + 2.5)):
         line = spline.matrix(end) @ values + (outside - end) * (spline.matrix(end, 1) @ values)
-        close(spline.matrix(outside) @ values, line)
-        close(spline.matrix(outside, 1) @ values, spline.matrix(end, 1) @ values)
+        assert_close(spline.matrix(outside) @ values, line)
+        assert_close(spline.matrix(outside, 1) @ values, spline.matrix(end, 1) @ values)
         assert float((spline.matrix(outside, 2) @ values).abs().max()) < 1e-11
 
 
@@ -52,8 +52,8 @@ def test_at_the_seam_value_slope_and_bend_agree(scattered, order):
     knots, values, _ = scattered
     spline, seam = Spline(knots, 6.0), knots[:1]
     before, after = (spline.matrix(seam + d, order) @ values for d in (6 - 1e-9, 1e-9))
-    close(before, after, 1e-5)
-    close(spline.matrix(knots + 6, order), spline.matrix(knots, order), 1e-10)
+    assert_close(before, after, 1e-5)
+    assert_close(spline.matrix(knots + 6, order), spline.matrix(knots, order), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_smoothing_is_that_of_scipy(scattered, smooth):
     knots, values, weights = scattered
     made = Spline(knots).smoother(smooth, weights) @ values
     reference = make_smoothing_spline(knots.numpy(), values.numpy(), weights.numpy(), lam=smooth)
-    close(made, reference(knots.numpy()), 1e-9)
+    assert_close(made, reference(knots.numpy()), 1e-9)
 
 
 def test_smoothing_over_a_period_shrinks_waves_as_their_bends_ask():
@@ -109,8 +109,8 @@ def test_smoothing_over_a_period_shrinks_waves_as_their_bends_ask():
         bent = float(values @ spline.roughness() @ values)
         assert bent == pytest.approx(math.pi * wave**4, rel=2e-2)
         shrunk = values @ values / (values @ values + 0.7 * bent)
-        close(spline.smoother(0.7) @ values, shrunk * values, 1e-10)
-    close(spline.smoother(0.0), torch.eye(24, dtype=torch.float64))
+        assert_close(spline.smoother(0.7) @ values, shrunk * values, 1e-10)
+    assert_close(spline.smoother(0.0), torch.eye(24, dtype=torch.float64))
 
 
 def test_gradients_reach_values_and_places(scattered):
@@ -120,7 +120,7 @@ def test_gradients_reach_values_and_places(scattered):
     for spline in (Spline(knots), Spline(knots, 6.0)):
         assert torch.autograd.gradcheck(lambda t, v, s=spline: s.matrix(t) @ v, (t, values))
         (given,) = torch.autograd.grad((spline.matrix(t) @ values).sum(), t)
-        close(given, (spline.matrix(t.detach(), 1) @ values).sum(-1).detach(), 1e-9)
+        assert_close(given, (spline.matrix(t.detach(), 1) @ values).sum(-1).detach(), 1e-9)
 
 
 @pytest.mark.parametrize(
