@@ -78,7 +78,7 @@ def adaptive() -> torch.Tensor:
     return pattern
 
 
-# construction: pattern, values, and what the dossier expects of mass, routed, ratio, stable rank and class
+# construction: pattern, values, and what is expected of mass, routed, ratio, stable rank and class
 HEADS = {
     "uniform rest": (uniform_rest(0.1), values(0), 0.900, 1, 0, (0.999, 1.001), "no-op"),
     "sparse rest": (sparse_rest(0.1, 2), values(0), 0.900, 1, 0, (4.5, 9), "no-op"),
@@ -92,7 +92,7 @@ HEADS = {
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_the_eight_heads_have_the_numbers_of_the_dossier(name):
+def test_the_eight_heads_have_the_numbers_expected_of_them(name):
     pattern, v, mass, routed, ratio, (low, high), kind = HEADS[name]
     real = torch.ones(1, N, dtype=torch.bool)
     sums = summed(pattern[None, None])
