@@ -63,7 +63,7 @@ class Call:
     settings: Mapping[str, Any]
     name: str
 
-    def scores(self, rows: slice | None = None, keys: torch.Tensor | None = None) -> torch.Tensor:
+    def scores(self, rows: slice | None = None, keys: slice | torch.Tensor | None = None) -> torch.Tensor:
         """Scores ``[batch, head, query, key]`` as this call's kernel sees them, of all or of some."""
         bias = self.mask
         if bias is not None and bias.ndim != 4:
@@ -269,7 +269,7 @@ def run_projected(taps: Sequence[Tap], raw: torch.Tensor) -> torch.Tensor:
     projected, stash = taps[0].point.projected, taps[0].stash
     q, k, v = projected.parts(stash)
 
-    def scores_of(rows: slice | None = None, keys: torch.Tensor | None = None) -> torch.Tensor:
+    def scores_of(rows: slice | None = None, keys: slice | torch.Tensor | None = None) -> torch.Tensor:
         bias = projected.bias(stash, k.shape[2], k.shape[0])
         how = {"scale": q.shape[-1] ** -0.5, "bias": bias}
         some = rows is not None or keys is not None

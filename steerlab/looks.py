@@ -13,7 +13,7 @@ from steerlab.numerics.attention import attention_pattern
 
 ROWS = 128  # queries of a tile
 # (query rows, keys or all of them) -> scores [batch, head, row, key]
-ScoresOf = Callable[[slice, torch.Tensor | None], torch.Tensor]
+ScoresOf = Callable[[slice, slice | torch.Tensor | None], torch.Tensor]
 
 
 @dataclass(frozen=True, eq=False)

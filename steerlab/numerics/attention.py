@@ -37,7 +37,8 @@ def attention_scores(
         ``[batch, head, query, key]`` in float32 at least.
     """
     q_BGRQD = q.unflatten(1, (k.shape[1], -1))
-    scores = (q_BGRQD @ k.unsqueeze(2).transpose(-1, -2)).flatten(1, 2) * scale
+    scores = (q_BGRQD @ k.unsqueeze(2).transpose(-1, -2)).flatten(1, 2)
+    scores = scores if scale == 1.0 else scores * scale
     scores = scores.float() if scores.dtype in (torch.float16, torch.bfloat16) else scores
     if softcap is not None:
         scores = torch.tanh(scores / softcap) * softcap
@@ -58,7 +59,7 @@ def some_scores(
     k: torch.Tensor,
     *,
     rows: slice | None = None,
-    keys: torch.Tensor | None = None,
+    keys: slice | torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     causal: bool = False,
     scale: float,
@@ -70,19 +71,21 @@ def some_scores(
     ----------
     rows : slice, optional
         Which queries.
-    keys : Tensor, optional
+    keys : slice or Tensor, optional
         Numbers of the keys, ``[key]``.
     """
-    chosen = rows or slice(None)
-    every = torch.arange(k.shape[2], device=k.device)
+    chosen, columns = rows or slice(None), slice(None) if keys is None else keys
+    if bias is not None:
+        bias = bias if bias.shape[-2] == 1 else bias[..., chosen, :]
+        bias = bias if bias.shape[-1] == 1 else bias[..., columns]
     if causal:
-        bias = every[: q.shape[2]][chosen, None] >= every
-    elif bias is not None and bias.shape[-2] > 1:
-        bias = bias[..., chosen, :]
-    if keys is not None:
-        bias = bias if bias is None or bias.shape[-1] == 1 else bias[..., keys]
-        k = k[:, :, keys]
-    return attention_scores(q[:, :, chosen], k, scale=scale, softcap=softcap, bias=bias)
+        first = chosen.indices(q.shape[2])[0]
+        seen = isinstance(columns, slice) and columns.indices(k.shape[2])[1] <= first + 1
+        every = torch.arange(k.shape[2], device=k.device)
+        # what every one of the queries sees needs no mask
+        bias = None if seen else every[: q.shape[2]][chosen, None] >= every[columns]
+    own = q[:, :, chosen] * scale  # fewer numbers than the scores
+    return attention_scores(own, k[:, :, columns], scale=1.0, softcap=softcap, bias=bias)
 
 
 def attention_pattern(scores: torch.Tensor, sinks: torch.Tensor | None = None) -> torch.Tensor:

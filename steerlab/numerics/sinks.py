@@ -34,18 +34,21 @@ class ColumnSums:
     row_mass: torch.Tensor
     causal: bool
 
-    def added(self, tile: torch.Tensor, first: int, real: torch.Tensor | None = None) -> ColumnSums:
+    def added(
+        self, tile: torch.Tensor, first: int, real: torch.Tensor | None = None, *, key: int = 0
+    ) -> ColumnSums:
         """The sums with some more rows.
 
         Parameters
         ----------
         tile : Tensor
-            Rows of the pattern, ``[batch, head, row, key]``; keys at the end that none of them sees may be
-            left out.
+            Rows of the pattern, ``[batch, head, row, key]``, or of some neighbouring keys of it.
         first : int
             Number of the first of them.
         real : Tensor, optional
             Boolean ``[batch, query]``: the queries that count.
+        key : int
+            Number of the tile's first key.
         """
         rows = tile.shape[2]
         if real is None:
@@ -55,9 +58,9 @@ class ColumnSums:
             sums = (weights @ tile)[:, :, 0]
         row_mass = self.row_mass + sums.sum(-1)
         total, own = self.total.clone(), self.own
-        total[..., : tile.shape[3]] += sums
-        if self.causal:
-            diagonal = tile.diagonal(first, dim1=2, dim2=3)
+        total[..., key : key + tile.shape[3]] += sums
+        if self.causal and first < key + tile.shape[3]:
+            diagonal = tile.diagonal(first - key, dim1=2, dim2=3)
             if real is not None:
                 diagonal = diagonal * real[:, None, first : first + rows].to(tile)
             own = own.clone()
@@ -72,11 +75,11 @@ def no_sums(like: torch.Tensor, causal: bool) -> ColumnSums:
     return ColumnSums(zeros, zeros, zeros[..., 0], causal)
 
 
-def looks_causal(tile: torch.Tensor, real: torch.Tensor | None = None) -> bool:
-    """Whether no query of the first rows ``[batch, head, row, key]`` looks at a later key."""
-    later = tile.triu(1)
+def looks_causal(tile: torch.Tensor, real: torch.Tensor | None = None, *, first: int = 0) -> bool:
+    """Whether no query of some rows ``[batch, head, row, key]``, from number `first`, looks at a later key."""
+    later = tile.triu(1 + first)
     if real is not None:  # padding may look anywhere
-        later = later * real[:, None, : tile.shape[2], None].to(tile)
+        later = later * real[:, None, first : first + tile.shape[2], None].to(tile)
     return not bool(later.any())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -97,25 +97,35 @@ def column_sums(looks: Looks, real: torch.Tensor | None = None, size: int = ROWS
     size : int
         Rows of a tile.
     """
-    tile = looks.rows(0, size)
-    causal = looks_causal(tile, real)
-    sums = no_sums(tile, causal).added(tile, 0, real)
-    for start in range(size, looks.queries, size):
+    last = looks.queries - 1
+    few = {first: looks.rows(first, first + 1) for first in (0, last // 2, max(0, last - 1))}
+    causal = all(looks_causal(row, real, first=first) for first, row in few.items())
+    sums = no_sums(few[0], causal)
+    for start in range(0, looks.queries, size):
         stop = min(start + size, looks.queries)
-        sums = sums.added(_tile(looks, start, stop, causal), start, real)
+        for key, tile in _parts(looks, start, stop, causal):
+            sums = sums.added(tile, start, real, key=key)
     return sums
 
 
-def _tile(looks: Looks, start: int, stop: int, causal: bool) -> torch.Tensor:
-    """Rows of the pattern; of a causal one the keys that none of them can see are not computed."""
+def _parts(looks: Looks, start: int, stop: int, causal: bool) -> Iterator[tuple[int, torch.Tensor]]:
+    """Rows of the pattern with the number of the first key.
+
+    Of a causal pattern the keys before the rows, which need no mask, come apart from those beside the
+    diagonal, and keys that no row can see are not computed.
+    """
+    rows = slice(start, stop)
     if looks.pattern is not None:
-        return looks.rows(start, stop)
-    keys = torch.arange(stop, device=looks.k.device) if causal else None
-    scores = looks.scores_of(slice(start, stop), keys)
-    if looks.lse is None or looks.sinks is not None:
-        return attention_pattern(scores, looks.sinks)
-    lse = looks.lse[:, :, start:stop, None].to(scores)  # the kernel's own row sums: no second softmax
-    return scores.sub_(lse.masked_fill(~torch.isfinite(lse), torch.inf)).exp_()
+        yield 0, looks.rows(start, stop)
+    elif looks.lse is None or looks.sinks is not None:
+        keys = slice(0, stop) if causal else None
+        yield 0, attention_pattern(looks.scores_of(rows, keys), looks.sinks)
+    else:  # the kernel's own row sums: no second softmax
+        lse = looks.lse[:, :, rows, None].float()
+        lse = lse.masked_fill(~torch.isfinite(lse), torch.inf)
+        for keys in (slice(0, start), rows) if causal else (slice(0, looks.keys),):
+            if keys.start < keys.stop:
+                yield keys.start, looks.scores_of(rows, keys).sub_(lse).exp_()
 
 
 def _column(looks: Looks, place: torch.Tensor) -> torch.Tensor:
