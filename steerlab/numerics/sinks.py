@@ -76,7 +76,7 @@ def no_sums(like: torch.Tensor, causal: bool) -> ColumnSums:
 
 
 def looks_causal(tile: torch.Tensor, real: torch.Tensor | None = None, *, first: int = 0) -> bool:
-    """Whether no query of some rows ``[batch, head, row, key]``, from number `first`, looks at a later key."""
+    """Whether no query of some rows ``[batch, head, row, key]``, from number `first`, sees a later key."""
     later = tile.triu(1 + first)
     if real is not None:  # padding may look anywhere
         later = later * real[:, None, first : first + tile.shape[2], None].to(tile)
