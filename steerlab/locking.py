@@ -49,14 +49,21 @@ def lock_of(opened: Opened) -> dict[str, Any]:
 
 
 def places(opened: Opened) -> Iterator[tuple[str, str]]:
-    """The settings that name sites, with what they name."""
+    """The settings that name sites, with what they name; places such as ``"blocks"`` are no sites."""
     for name in WHERE:
         at = getattr(opened.analyzer, name, None)
-        if isinstance(at, str):
+        if isinstance(at, str) and _names_sites(opened, at):
             yield name, at
     site = getattr(getattr(opened.analyzer, "dictionary", None), "site", None)
     if site is not None:
         yield "dictionary", str(site)
+
+
+def _names_sites(opened: Opened, at: str) -> bool:
+    try:
+        return bool(opened.model.sites(at))
+    except SteerlabError:  # the analyzer says what is wrong with it, if it is wrong
+        return False
 
 
 def count(data: Any) -> int:

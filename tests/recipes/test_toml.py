@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import functools
+import re
 import shutil
 import tempfile
 import tomllib
@@ -16,7 +17,9 @@ import torch
 import steerlab as sl
 from steerlab.inputs import Clips, Scenes, Texts
 from steerlab.keeping import keeping
+from steerlab.locking import lock_of
 from steerlab.made import Later, opened
+from steerlab.planning import plan
 from steerlab.recipe import Recipe, kinds
 from steerlab.report import Report
 from steerlab.rewiring import rewired
@@ -143,6 +146,14 @@ def test_law_9_toml_equals_python(name):
     asked = opened(read.analyzer, read.folder)
     assert type(twin) is type(asked) and read.data == made(plain["data"])
     assert tensors_and_settings(twin) == tensors_and_settings(asked)
+
+
+@pytest.mark.parametrize("name", SMALLER)
+def test_a_recipe_says_what_it_resolves_to_and_what_it_takes(name):
+    said = plan(smaller(name))
+    assert "parameters" in said and re.search(r"time +(about|unknown)", said), said
+    locks = [lock_of(smaller(name).open()) for _ in range(2)]
+    assert locks[0] == locks[1] and all(len(locks[0][part]["sha256"]) == 64 for part in ("data", "analyzer"))
 
 
 def tensors_and_settings(analyzer) -> tuple:
