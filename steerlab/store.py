@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 import steerlab
 from steerlab.bases.formats.files import Source
 from steerlab.bases.formats.own import KINDS as DICTIONARIES
+from steerlab.bases.fourier import FourierCode
 from steerlab.bases.hearing import Heard
 from steerlab.bases.linear import Direction, Subspace
 from steerlab.bases.manifold import Manifold
@@ -44,7 +45,7 @@ KEYS = (
 
 def kinds() -> dict[str, type]:
     """Every class that a file may hold; edits of plug-ins and notebooks are among them."""
-    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard, Manifold)}
+    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard, Manifold, FourierCode)}
     values = {kind.__name__: kind for kind in (Scoped, Scope, Ramp)}
     wirings = {kind.__name__: kind for kind in (Wiring, Surrogate, BlockSizes, Distilling)}
     return {**DICTIONARIES, **bases, **values, **wirings, **{name: EDITS[name] for name in EDITS}}

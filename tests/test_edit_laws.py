@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import steerlab as sl
-from steerlab.bases import Linear, Manifold, TopK
+from steerlab.bases import FourierCode, Linear, Manifold, TopK
 from steerlab.edits import (
     EDITS,
     Affine,
@@ -17,7 +17,9 @@ from steerlab.edits import (
     MeanField,
     Move,
     Recombine,
+    Rotate,
     Shorten,
+    ToNumber,
     ToPrototype,
     ToToken,
     Toward,
@@ -50,6 +52,7 @@ RING = Manifold(
     WEEK,
     (2 * torch.pi,),
 )
+NUMBER = FourierCode((2, 5), random(3, DIM, seed=12), random(3, seed=13))
 # edit: examples of it; all act on [2, 3, 6], masks on [2, 1, 3, 6] of scores
 EXAMPLES = {
     "Add": [sl.Add(random(DIM), 2.0), sl.Add(random(2, 1, DIM))],
@@ -72,9 +75,11 @@ EXAMPLES = {
     ],
     "Remove": [sl.Remove(SUBSPACE)],
     "Replace": [sl.Replace(random(DIM)), sl.Replace(random(2, 3, DIM)), sl.Replace(random(DIM), SUBSPACE)],
+    "Rotate": [Rotate(NUMBER, 3), Rotate(NUMBER.only([5]), random(2, 1))],
     "Scale": [sl.Scale(1.0), sl.Scale(-2.0), sl.Scale(0.5, SUBSPACE)],
     "Shorten": [Shorten(2.0), Shorten(2.5, 0.0), Shorten(2.0, random(DIM))],
     "Swap": [sl.Swap([1, 0]), sl.Swap([1, 1], SUBSPACE), sl.Swap([1, 0], SAE.only([3]))],
+    "ToNumber": [ToNumber(NUMBER, 4), ToNumber(NUMBER, torch.tensor([[1], [2]]), 10.0, joint=False)],
     "ToPrototype": [
         ToPrototype(SAE.only([0, 7]), random(2), 0.5),
         ToPrototype(SUBSPACE, random(2)),

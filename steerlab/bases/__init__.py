@@ -4,6 +4,7 @@ from steerlab.bases.base import Basis
 from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.encoders import Distances, Encoder, Fista, Gated, Linear, Pursuit
 from steerlab.bases.facts import Facts, Stats
+from steerlab.bases.fourier import FourierCode, fourier_probes
 from steerlab.bases.linear import PCA, Direction, Subspace
 from steerlab.bases.manifold import Manifold
 from steerlab.bases.manifold_fitting import Shape, fit_manifold
@@ -22,6 +23,7 @@ __all__ = [
     "Encoder",
     "Facts",
     "Fista",
+    "FourierCode",
     "Gated",
     "GroupMax",
     "JumpRelu",
@@ -37,4 +39,5 @@ __all__ = [
     "Subspace",
     "TopK",
     "fit_manifold",
+    "fourier_probes",
 ]

@@ -18,9 +18,11 @@ from steerlab.edits.project import Project, Remove
 from steerlab.edits.prototype import ToPrototype
 from steerlab.edits.recombine import Recombine
 from steerlab.edits.replace import Replace
+from steerlab.edits.rotate import Rotate
 from steerlab.edits.scale import Scale
 from steerlab.edits.shorten import Shorten
 from steerlab.edits.swap import Swap
+from steerlab.edits.to_number import ToNumber
 from steerlab.edits.to_token import ToToken
 from steerlab.edits.toward import Toward
 from steerlab.edits.window import Window
@@ -46,10 +48,12 @@ __all__ = [
     "Recombine",
     "Remove",
     "Replace",
+    "Rotate",
     "Scale",
     "Scoped",
     "Shorten",
     "Swap",
+    "ToNumber",
     "ToPrototype",
     "ToToken",
     "Toward",
