@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 
 import torch
+from figure_variants import COMPARED, DAYS, RIBBONS, VARIANTS
 
-DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
+from steerlab.figures.plots import draw
+from steerlab.report import Plot
+
 TEXT = " The old library closed early on Sunday , so we read\nin the park until it was too dark".split(" ")
 
 
@@ -200,4 +203,15 @@ SAMPLES: dict[str, tuple[dict, dict[str, str]]] = {
         },
         {"names": "name", "y": "effect", "label": "KL (nats)", "names label": ""},
     ),
+    "compared": COMPARED,
+    "ribbons": RIBBONS,
 }
+
+EVERY = {kind: (kind, *sample) for kind, sample in SAMPLES.items()} | VARIANTS
+
+
+def drawn(name: str, change: dict | None = None, **options: str):
+    """A sample with some columns and options changed; a column that is None is left out."""
+    kind, table, given = EVERY[name]
+    table = {name: column for name, column in (table | (change or {})).items() if column is not None}
+    return draw(kind, table, Plot(kind, "t", "a title", given | options))

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from steerlab.figures.drawing import CONTROL
 
 if TYPE_CHECKING:
@@ -93,8 +95,10 @@ def titled(figure: Figure, title: str) -> None:
 
 
 def legend_below(figure: Figure, axes: Any) -> None:
-    """A legend under the panel, one entry a label; the figure grows by its lines."""
-    handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    """A legend under one panel or several, one entry a label; the figure grows by its lines."""
+    handles: dict[str, Any] = {}
+    for pane in np.ravel(axes):
+        handles |= dict(zip(*reversed(pane.get_legend_handles_labels()), strict=True)) | handles
     if handles:
         widest = 0.55 + 0.064 * max(len(line) for label in handles for line in label.split("\n"))
         columns = min(len(handles), max(1, int(figure.get_figwidth() / widest)))

@@ -102,10 +102,7 @@ def manifold(
     figure = canvas(5.2, 4.3)
     axes = figure.add_subplot(projection="3d" if size == 3 else None)
     for i, (name, path) in enumerate(every.items()):
-        style = {"color": KINDS[(i - 1) % len(KINDS)] if i else _FIRST, "linestyle": DASHES[i % len(DASHES)]}
-        if i:
-            style |= {"marker": MARKERS[i % len(MARKERS)], "markevery": [len(path) - 1], "markersize": 6}
-        axes.plot(*path.T, label=name, linewidth=1.8 if i else 1.4, **style)
+        draw_path(axes, path, name, i)
     if len(given):
         _draw_points(figure, axes, given, colour)
     _shape(axes, np.concatenate([given, *every.values()]), labels)
@@ -114,6 +111,23 @@ def manifold(
     if len(names):
         place_names(axes, given, [str(name) for name in names])
     return figure
+
+
+def draw_path(axes: Any, path: np.ndarray, name: str, place: int) -> None:
+    """Draw one path ``[step, axis]`` as its place among all says; the first is the ground of the others."""
+    i = place
+    style = {"color": KINDS[(i - 1) % len(KINDS)] if i else _FIRST, "linestyle": DASHES[i % len(DASHES)]}
+    if i:
+        style |= {"marker": MARKERS[i % len(MARKERS)], "markevery": [len(path) - 1], "markersize": 6}
+    axes.plot(*path.T, label=name, linewidth=1.8 if i else 1.4, **style)
+
+
+def share_units(axes: Any, places: np.ndarray) -> None:
+    """Equal units of length on both axes of a plane, where that leaves both of them readable."""
+    ranges = np.ptp(places, axis=0)
+    axes.margins(0.12)
+    if ranges.min() * 4 >= ranges.max() > 0:
+        axes.set_aspect("equal", adjustable="datalim")
 
 
 def _draw_points(figure: Figure, axes: Any, points: np.ndarray, colour: Coordinate | None) -> None:
@@ -133,15 +147,12 @@ def _draw_points(figure: Figure, axes: Any, points: np.ndarray, colour: Coordina
 
 def _shape(axes: Any, places: np.ndarray, labels: Labels) -> None:
     """Label the axes and give them equal units of length where that leaves all of them readable."""
-    ranges = np.ptp(places, axis=0)
-    equal = bool(ranges.min() * 4 >= ranges.max() > 0)
-    if places.shape[1] == 3:
-        for side, own in zip((axes.xaxis, axes.yaxis, axes.zaxis), labels.axes(), strict=True):
-            side.set_label_text(own.label, fontsize=9)
-        axes.tick_params(labelsize=7)
-        axes.set_box_aspect(ranges / ranges.max() if equal else None)
+    if places.shape[1] == 2:
+        dress(axes, labels)
+        share_units(axes, places)
         return
-    dress(axes, labels)
-    axes.margins(0.12)
-    if equal:
-        axes.set_aspect("equal", adjustable="datalim")
+    ranges = np.ptp(places, axis=0)
+    for side, own in zip((axes.xaxis, axes.yaxis, axes.zaxis), labels.axes(), strict=True):
+        side.set_label_text(own.label, fontsize=9)
+    axes.tick_params(labelsize=7)
+    axes.set_box_aspect(ranges / ranges.max() if ranges.min() * 4 >= ranges.max() > 0 else None)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.figures.kinds import pictured, plotted, sided
+from steerlab.figures.kinds import panelled, pictured, plotted, sided
 from steerlab.figures.kinds.columns import Columns, Drawn
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ PLOTS: dict[str, Callable[[Columns, Drawn], Figure]] = {
     "manifold": plotted.curved,
     "scatter": plotted.scattered,
     "bars": plotted.barred,
+    "compared": panelled.grouped,
+    "ribbons": panelled.ribboned,
 }
 
 

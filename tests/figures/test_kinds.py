@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from figure_samples import SAMPLES
+from figure_samples import EVERY, SAMPLES, drawn
 from matplotlib.text import Text
 
 from steerlab.errors import SteerlabError
@@ -18,20 +18,13 @@ def pixels(figure) -> np.ndarray:
     return np.asarray(figure.canvas.buffer_rgba()).copy()
 
 
-def drawn(kind: str, change: dict | None = None, **options: str):
-    """The sample of a kind with some columns and options changed; a column that is None is left out."""
-    table, given = SAMPLES[kind]
-    table = {name: column for name, column in (table | (change or {})).items() if column is not None}
-    return draw(kind, table, Plot(kind, "t", "a title", given | options))
-
-
 def test_there_is_a_sample_of_every_kind():
     assert set(SAMPLES) == set(PLOTS)
 
 
-@pytest.mark.parametrize("kind", SAMPLES)
-def test_a_kind_is_drawn_from_the_saved_report_alone_and_can_be_read_on_a_phone(kind, tmp_path):
-    table, options = SAMPLES[kind]
+@pytest.mark.parametrize("name", EVERY)
+def test_a_figure_is_drawn_from_the_saved_report_alone_and_can_be_read_on_a_phone(name, tmp_path):
+    kind, table, options = EVERY[name]
     ours = Report("t", tables={"t": table}, plots={"p": Plot(kind, "t", "what it shows", options)})
     again = Report.load(ours.save(tmp_path / "r"))
     first, second = pixels(ours.figures()["p"]), pixels(figure := again.figures()["p"])

@@ -23,6 +23,7 @@ from steerlab.figures.kinds.columns import (
     series,
     texts,
 )
+from steerlab.figures.kinds.panelled import beside, side_by_side
 from steerlab.figures.labels import Axis
 from steerlab.figures.manifolds import Coordinate, manifold
 from steerlab.figures.scatters import scatter
@@ -72,8 +73,10 @@ def curved(columns: Columns, plot: Drawn) -> Figure:
     """Columns ``x``, ``y`` and perhaps ``z``; ``part`` says of each row ``point``, or the path it is on.
 
     `colour` names a column that colours the points, with its `label`, and `period` where it is cyclic;
-    `names` a column of texts beside them.
+    `names` a column of texts beside them. `panel` names a column of texts, one plane each side by side.
     """
+    if "panel" in plot.options:
+        return side_by_side(columns, plot)
     sides = [side for side in ("x", "y", "z") if side in columns or side != "z"]
     places = np.stack([numbers(columns, side) for side in sides], 1)
     parts = np.array(texts(columns, "part") if "part" in columns else ["point"] * len(places))
@@ -95,7 +98,12 @@ def curved(columns: Columns, plot: Drawn) -> Figure:
 
 
 def scattered(columns: Columns, plot: Drawn) -> Figure:
-    """Columns `x` and `y`; `classes` and `names` are columns of texts, and axes are as for lines."""
+    """Columns `x` and `y`; `classes` and `names` are columns of texts, and axes are as for lines.
+
+    `panel` names a column of texts, one panel each side by side on the same axes.
+    """
+    if "panel" in plot.options:
+        return beside(columns, plot)
     x, y = plot.options["x"], plot.options["y"]
     words = [
         texts(columns, plot.options[option]) if option in plot.options else []
@@ -109,7 +117,7 @@ def barred(columns: Columns, plot: Drawn) -> Figure:
     """A column `names` and those that `y` lists, with bands and controls as for lines.
 
     `label` is their quantity with its unit, `names label` what the names are; `form` is ``beside`` or
-    ``stacked``.
+    ``stacked``. ``x reference`` is a line across, such as what chance retrieves, with its label.
     """
     column, given = plot.options["names"], _several(plot, "y")
     quantity = plot.options.get("label", given[0] if len(given) == 1 else "")
