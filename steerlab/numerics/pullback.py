@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
@@ -53,19 +53,9 @@ class Pulled:
     losses: torch.Tensor
 
 
-def pullback(
-    read: Callable[[torch.Tensor], torch.Tensor],
-    wanted: torch.Tensor,
-    *,
-    start: torch.Tensor,
-    end: torch.Tensor,
-    search: Search | None = None,
-) -> Pulled:
-    """Find activations whose behaviour follows a path of distributions (arXiv 2605.05115).
-
-    ``loss = sum_k mean_n d_H^2(read(pi(t_k))_n, q_k) + weight mean_k (|pi(t_k)| - lerp(|a|, |b|))^2``
-    over the control vectors of ``pi``, from the chord on, by L-BFGS with strong Wolfe conditions. The spline
-    is a constant matrix on the controls, so that no solver is differentiated.
+@dataclass(frozen=True, eq=False)
+class Pursuit:
+    """The question of a pullback: points of activation space, read as behaviour, should follow a wanted path.
 
     Parameters
     ----------
@@ -76,43 +66,109 @@ def pullback(
         ``q``, ``[waypoint, outcome]``; the paper takes 20 at equal fractions of the behaviour manifold.
     start, end : Tensor
         Where the first chord begins and ends, ``[dim]``; free afterwards.
+    search : Search
+        How it is looked for.
+    """
+
+    read: Callable[[torch.Tensor], torch.Tensor]
+    wanted: torch.Tensor
+    start: torch.Tensor
+    end: torch.Tensor
+    search: Search = field(default_factory=Search)
+    matrix: torch.Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        if self.search.controls < 2 or len(self.wanted) < 2:
+            raise ValueError("a path has two controls or more, and two waypoints or more")
+        lines = [
+            torch.linspace(0, 1, n, dtype=torch.float64) for n in (self.search.controls, len(self.wanted))
+        ]
+        object.__setattr__(self, "matrix", Spline(lines[0]).matrix(lines[1]).to(self.start))
+
+    def chord(self, count: int | None = None) -> torch.Tensor:
+        """Points ``[count, dim]`` equally far apart on the straight line; one a control by default."""
+        s = torch.linspace(0, 1, count or self.search.controls, dtype=torch.float64)[:, None].to(self.start)
+        return ((1 - s) * self.start + s * self.end).detach()
+
+    def points(self, controls: torch.Tensor) -> torch.Tensor:
+        """The path ``[waypoint, dim]`` through controls ``[control, dim]``, a constant matrix on them."""
+        return self.matrix @ controls
+
+    def loss(self, controls: torch.Tensor) -> torch.Tensor:
+        """``sum_k mean_n d_H^2(read(pi(t_k))_n, q_k) + weight mean_k (|pi(t_k)| - lerp(|a|, |b|))^2``."""
+        points = self.points(controls)
+        targets = roots(self.wanted)[:, None].to(points)
+        apart = (roots(self.read(points)).to(points) - targets).square().sum(-1) / 2
+        total = apart.mean(-1).sum()
+        if not self.search.weight:
+            return total
+        t = torch.linspace(0, 1, len(points), dtype=torch.float64).to(points)
+        lengths = (1 - t) * self.start.norm() + t * self.end.norm()
+        return total + self.search.weight * (points.norm(dim=-1) - lengths).square().mean()
+
+    def rounds(self, controls: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Some rounds of L-BFGS with strong Wolfe conditions from given controls, which stay as they are.
+
+        What L-BFGS remembers begins anew, so that a search can be cut into pieces and taken up again.
+
+        Returns
+        -------
+        controls : Tensor
+            ``[control, dim]``.
+        losses : Tensor
+            Before and after every round, ``[round + 1]``, fewer rounds where the tolerance is reached.
+        """
+        controls = controls.detach().clone().requires_grad_()
+        optimiser = torch.optim.LBFGS(
+            [controls],
+            lr=1.0,
+            max_iter=self.search.inner,
+            line_search_fn="strong_wolfe",
+            tolerance_change=0.0,
+        )
+
+        def closure() -> torch.Tensor:
+            value = self.loss(controls)
+            (controls.grad,) = torch.autograd.grad(value, controls)
+            return value
+
+        with torch.enable_grad():
+            losses = [float(self.loss(controls).detach())]
+            for _ in range(count):
+                optimiser.step(closure)
+                losses.append(float(self.loss(controls).detach()))
+                if settled(losses, self.search.tolerance):
+                    break
+        return controls.detach(), torch.tensor(losses, dtype=torch.float64)
+
+
+def settled(losses: Sequence[float], tolerance: float) -> bool:
+    """Whether the last round changed the loss by less than a share of itself."""
+    return abs(losses[-2] - losses[-1]) < tolerance * max(abs(losses[-2]), 1e-12)
+
+
+def pullback(
+    read: Callable[[torch.Tensor], torch.Tensor],
+    wanted: torch.Tensor,
+    *,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    search: Search | None = None,
+) -> Pulled:
+    """Find activations whose behaviour follows a path of distributions (arXiv 2605.05115).
+
+    The loss of `Pursuit` over the control vectors of the path, from the chord on, in one piece.
+
+    Parameters
+    ----------
+    read, wanted, start, end : callable and Tensor
+        As for `Pursuit`.
     search : Search, optional
         How it is looked for.
     """
-    search = search or Search()
-    if search.controls < 2 or len(wanted) < 2:
-        raise ValueError("a path has two controls or more, and two waypoints or more")
-    lines = [torch.linspace(0, 1, n, dtype=torch.float64) for n in (search.controls, len(wanted))]
-    matrix = Spline(lines[0]).matrix(lines[1]).to(start)
-    t, s = lines[1].to(start), lines[0].to(start)[:, None]
-    lengths = (1 - t) * start.norm() + t * end.norm()
-    controls = ((1 - s) * start + s * end).detach().clone().requires_grad_()
-    targets = roots(wanted)[:, None]
-
-    def loss() -> torch.Tensor:
-        points = matrix @ controls
-        apart = (roots(read(points)) - targets.to(points)).square().sum(-1) / 2
-        kept = (points.norm(dim=-1) - lengths).square().mean() if search.weight else 0.0
-        return apart.mean(-1).sum() + search.weight * kept
-
-    optimiser = torch.optim.LBFGS(
-        [controls], lr=1.0, max_iter=search.inner, line_search_fn="strong_wolfe", tolerance_change=0.0
-    )
-
-    def closure() -> torch.Tensor:
-        value = loss()
-        (controls.grad,) = torch.autograd.grad(value, controls)
-        return value
-
-    with torch.enable_grad():
-        losses = [float(loss().detach())]
-        for _ in range(search.rounds):
-            optimiser.step(closure)
-            losses.append(float(loss().detach()))
-            if abs(losses[-2] - losses[-1]) < search.tolerance * max(abs(losses[-2]), 1e-12):
-                break
-    found = controls.detach()
-    return Pulled(matrix @ found, found, torch.tensor(losses, dtype=torch.float64))
+    pursuit = Pursuit(read, wanted, start, end, search or Search())
+    controls, losses = pursuit.rounds(pursuit.chord(), pursuit.search.rounds)
+    return Pulled(pursuit.points(controls), controls, losses)
 
 
 def to_polyline(points: torch.Tensor, line: torch.Tensor) -> torch.Tensor:
