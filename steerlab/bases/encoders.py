@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from steerlab.bases.rules import Rule, TopK
+from steerlab.bases.rules import BlockTopK, Rule, TopK
 from steerlab.errors import SteerlabError
 from steerlab.numerics import sparse
 from steerlab.numerics.pursuit import fista, matching_pursuit
@@ -93,7 +93,8 @@ class Linear(Encoder):
 
     def entries(self, x: torch.Tensor, decoder: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Values and indices of the codes, for rules that count them."""
-        return self.rule.entries(self.pre(x)) if isinstance(self.rule, TopK) else None
+        counted = isinstance(self.rule, (TopK, BlockTopK))
+        return self.rule.entries(self.pre(x)) if counted else None
 
     def at(self, x: torch.Tensor, decoder: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
         """Codes ``[..., m]``; rows in which none of these atoms is positive need no rivals."""

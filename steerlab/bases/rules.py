@@ -162,6 +162,32 @@ class BlockTopK(Rule):
         """Codes ``[..., atom]``."""
         return sparse.block_top_k(pre, self.blocks, self.size)
 
+    def entries(self, pre: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values and indices ``[..., blocks * size]``."""
+        return sparse.block_entries(pre, self.blocks, self.size)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockShrink(Rule):
+    """Blocks made shorter by their own threshold, ``max(1 - theta_g / |z_g|, 0) z_g``; signed.
+
+    Of the group-lasso featurizer of Fel, Kowal et al., Structuring Sparsity.
+
+    Parameters
+    ----------
+    threshold : Tensor
+        ``theta``, ``[block]``.
+    size : int
+        Atoms in a block.
+    """
+
+    threshold: torch.Tensor
+    size: int
+
+    def __call__(self, pre: torch.Tensor) -> torch.Tensor:
+        """Codes ``[..., atom]``."""
+        return sparse.block_shrink(pre, self.threshold, self.size)
+
 
 def scaled(rule: Rule, factor: torch.Tensor) -> Rule | None:
     """The same rule for codes multiplied by a positive `factor` ``[atom]``; None where there is none."""
@@ -175,4 +201,4 @@ def scaled(rule: Rule, factor: torch.Tensor) -> Rule | None:
     return None
 
 
-RULES = {rule.__name__: rule for rule in (Relu, JumpRelu, TopK, BatchTopK, GroupMax, BlockTopK)}
+RULES = {rule.__name__: rule for rule in (Relu, JumpRelu, TopK, BatchTopK, GroupMax, BlockTopK, BlockShrink)}

@@ -15,7 +15,9 @@ from tqdm.auto import tqdm
 from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.facts import Facts
 from steerlab.errors import SteerlabError, listing, nearest
-from steerlab.fitting.kinds import KINDS, Kind, Weights
+from steerlab.fitting.blocks import BLOCK_KINDS
+from steerlab.fitting.kind import Kind, Weights
+from steerlab.fitting.kinds import KINDS
 from steerlab.fitting.rows import Rows, Source
 from steerlab.fitting.settings import Fitting
 from steerlab.fitting.state import State, begun, request, resume, save
@@ -52,8 +54,11 @@ def fit_dictionary(
     atoms : int
         How many atoms.
     kind : str
-        ``"topk"`` (arXiv 2406.04093), ``"batch-topk"`` (arXiv 2412.06410), ``"block"`` (the strongest blocks
-        of atoms, signed; our own definition), ``"aligned"`` (pairs of two modalities, arXiv 2602.06218).
+        ``"topk"`` (arXiv 2406.04093), ``"batch-topk"`` (arXiv 2412.06410), ``"aligned"`` (pairs of two
+        modalities, arXiv 2602.06218); block-sparse featurizers with signed codes (Fel, Kowal et al.,
+        Structuring Sparsity): ``"block"`` (free encoder, ``|D_g|_F <= 1``), ``"grassmannian"`` (tied
+        encoder ``gamma D^T``, ``D_g D_g^T = I``) and ``"group-lasso"`` (each block shrunk by its own
+        threshold, penalised while more than `k` are active).
     settings : Fitting, optional
         Sparsity, steps, rate and the rest.
     folder : path, optional
@@ -85,7 +90,7 @@ def fit_dictionary(
         state = resume(state, place, asked)
     _train(job, state, lambda: None if place is None else save(state, place, asked))
     weights = {name: weight.detach() for name, weight in state.weights.items()}
-    bias = mean + scale * weights["bias"]
+    bias = mean + scale * weights["bias"] if "bias" in weights else mean
     made = Dictionary(
         decoder=weights["decoder"],
         encoder=chosen.encoder(weights, scale, settings, itertools.islice(job.batches(), _CHECKED)),
@@ -124,7 +129,7 @@ class Job:
 def _check(kind: str, atoms: int, settings: Fitting) -> None:
     if kind not in KINDS:
         raise SteerlabError(f"kind={kind!r}{nearest(kind, KINDS)} (known: {listing(KINDS)})")
-    size = settings.block if kind == "block" else 1
+    size = settings.block if kind in BLOCK_KINDS else 1
     if isinstance(atoms, bool) or not isinstance(atoms, int) or atoms < 1 or atoms % size:
         raise SteerlabError(f"atoms={atoms!r}: give a whole number, a multiple of {size}")
     if kind != "aligned" and settings.k * size > atoms:
@@ -157,8 +162,12 @@ def _first_weights(job: Job, atoms: int) -> Weights:
         "bias": torch.zeros(dim),
         "encoder": decoder.T.contiguous(),
         "encoder_bias": torch.zeros(atoms),
+        "log_gamma": torch.zeros(1),
+        "log_threshold": torch.zeros(atoms // job.settings.block),
     }
-    return {name: first[name].clone().to(job.mean.device) for name in job.kind.weights}
+    drawn = {name: first[name].clone().to(job.mean.device) for name in job.kind.weights}
+    with torch.no_grad():
+        return job.kind.begin(drawn, next(job.batches()), job.settings)
 
 
 @torch.enable_grad()
@@ -172,15 +181,13 @@ def _train(job: Job, state: State, keep: Callable[[], None]) -> None:
         seen = job.kind.run(state.weights, batch, settings)
         dead = (state.idle >= settings.dead_after).nonzero()[:, 0]
         loss = seen.loss
-        if settings.revive and len(dead):
+        if job.kind.along is not None and settings.revive and len(dead):
             loss = loss + settings.revive * _left_to(job.kind, state.weights, batch, seen.missed, dead)
         loss.backward()
-        if settings.unit_norm:
-            _off_length(state.weights["decoder"])
+        job.kind.hold(state.weights, settings)
         state.step(settings.rate(step))
         with torch.no_grad():
-            if settings.unit_norm:
-                state.weights["decoder"].copy_(normalize(state.weights["decoder"]))
+            job.kind.settle(state.weights, settings, step + 1)
             state.idle = torch.where(seen.fired, 0, state.idle + 1)
         state.done = step + 1
         if step % _SHOW_EVERY == 0:
@@ -188,11 +195,6 @@ def _train(job: Job, state: State, keep: Callable[[], None]) -> None:
             bar.set_postfix(unexplained=f"{unexplained:.3f}", refresh=False)
         if state.done % _SAVE_EVERY == 0 or state.done == settings.steps:
             keep()
-
-
-def _off_length(decoder: torch.Tensor) -> None:
-    """Leave of the gradient what turns the atoms; what would only make them longer is taken back anyway."""
-    decoder.grad -= (decoder.grad * decoder.detach()).sum(-1, keepdim=True) * decoder.detach()
 
 
 def _left_to(

@@ -14,8 +14,8 @@ class Fitting:
     Parameters
     ----------
     k : int
-        Codes a row: atoms (``topk``), atoms on average over a batch (``batch-topk``), blocks (``block``),
-        steps of matching pursuit (``aligned``).
+        Codes a row: atoms (``topk``), atoms on average over a batch (``batch-topk``), blocks (``block``,
+        ``grassmannian``), blocks on average (``group-lasso``), steps of matching pursuit (``aligned``).
     steps, batch : int
         Steps of Adam, and rows (pairs, for ``aligned``) in each of them.
     lr : float
@@ -28,11 +28,16 @@ class Fitting:
     dead_after : int
         Steps without a code after which an atom counts as dead.
     block : int
-        Atoms in a block, for ``block``.
+        Atoms in a block, for kinds with blocks.
+    auxiliary : float, optional
+        For kinds with blocks: weight of the loss in which the `k` next blocks explain what is left; by
+        default ``1 / k``. It takes the place of `revive`.
+    penalty : float
+        Price of the length of a block's code, for ``group-lasso``.
     align : float
         Weight of the alignment of paired codes, for ``aligned``.
     unit_norm : bool
-        Whether atoms keep length 1.
+        Whether atoms keep length 1; blocks have their own bound.
     centre, scale : bool
         Whether the mean row is taken off, and rows are brought to a mean square of 1 a dimension, while
         training. Both are folded into the dictionary afterwards, which takes and gives raw activations.
@@ -46,6 +51,8 @@ class Fitting:
     revive: float = 1 / 32
     dead_after: int = 50
     block: int = 4
+    auxiliary: float | None = None
+    penalty: float = 1.0
     align: float = 0.0
     unit_norm: bool = True
     centre: bool = True
@@ -63,8 +70,10 @@ class Fitting:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SteerlabError(f"Fitting: {name}={value!r} is not a whole number of {least} or more")
-        for name in ("lr", "align", "revive"):
+        for name in ("lr", "align", "revive", "penalty", "auxiliary"):
             value = getattr(self, name)
+            if name == "auxiliary" and value is None:
+                continue
             if not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
                 raise SteerlabError(f"Fitting: {name}={value!r} is not a number of 0 or more")
 

@@ -49,3 +49,12 @@ def principal_components(x: torch.Tensor, rank: int) -> tuple[torch.Tensor, torc
     _, s, vh = torch.linalg.svd(flat - mean, full_matrices=False)
     deviations = s[:rank] / max(len(flat) - 1, 1) ** 0.5
     return mean.to(x.dtype), vh[:rank].to(x.dtype), deviations.to(x.dtype)
+
+
+def orthonormal_factors(vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """``Q [..., rank, dim]`` with orthonormal rows and ``R [..., rank, rank]`` with ``vectors = R^T Q``.
+
+    Coordinates ``z`` in `vectors` are ``z R^T`` in ``Q``: the same point, in units of the space itself.
+    """
+    q, r = torch.linalg.qr(vectors.mT)
+    return q.mT, r

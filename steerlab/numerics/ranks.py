@@ -45,3 +45,25 @@ def entropy_rank(singular: torch.Tensor) -> torch.Tensor:
     energies, alive = _energies(singular)
     shares = energies / energies.sum(-1, keepdim=True).masked_fill(~alive.unsqueeze(-1), 1.0)
     return _where(alive, torch.special.entr(shares).sum(-1).exp())
+
+
+def fullness(variances: torch.Tensor) -> dict[str, torch.Tensor]:
+    """How many dimensions of a block are in use, from variances ``[..., k]`` of what it contributes.
+
+    ``stable rank``, ``participation``, ``effective rank`` (the exponential of the entropy) and
+    ``utilisation``, the effective rank over ``k`` (Fel, Kowal et al., Structuring Sparsity). The stable rank
+    is that of the matrix of codes, ``sum e / max e``: the paper's words would allow that of its covariance.
+
+    Examples
+    --------
+    >>> {name: round(float(value), 3) for name, value in fullness(torch.tensor([4.0, 2, 1, 1])).items()}
+    {'stable rank': 2.0, 'participation': 2.909, 'effective rank': 3.364, 'utilisation': 0.841}
+    """
+    singular = variances.double().clamp_min(0).sqrt()
+    effective = entropy_rank(singular)
+    return {
+        "stable rank": stable_rank(singular),
+        "participation": participation_ratio(singular),
+        "effective rank": effective,
+        "utilisation": effective / variances.shape[-1],
+    }

@@ -86,10 +86,31 @@ def group_max(pre: torch.Tensor, groups: int) -> torch.Tensor:
 
 def block_top_k(pre: torch.Tensor, blocks: int, size: int) -> torch.Tensor:
     """All entries of the `blocks` groups of `size` atoms whose code is longest; signs are kept."""
+    return spread(*block_entries(pre, blocks, size), pre.shape[-1])
+
+
+def block_entries(pre: torch.Tensor, blocks: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values and atom numbers ``[..., blocks * size]`` of the longest blocks of every row, longest first."""
     parts = pre.unflatten(-1, (-1, size))
-    index = parts.norm(dim=-1).topk(blocks, dim=-1, sorted=False).indices[..., None]
-    keep = torch.zeros_like(parts[..., :1]).scatter(-2, index, 1.0)
-    return (parts * keep).flatten(-2)
+    index = parts.detach().norm(dim=-1).topk(blocks, dim=-1).indices[..., None]
+    atoms = index * size + torch.arange(size, device=pre.device)
+    return parts.gather(-2, index.expand(*index.shape[:-1], size)).flatten(-2), atoms.flatten(-2)
+
+
+def block_shrink(pre: torch.Tensor, threshold: torch.Tensor, size: int) -> torch.Tensor:
+    """``max(1 - theta_g / |z_g|, 0) z_g`` for every block of `size` atoms: the prox of ``theta |z_g|``.
+
+    `threshold` is ``[block]``, or ``[1]`` for all of them.
+
+    Examples
+    --------
+    >>> block_shrink(torch.tensor([1.2, -0.7, 0.4]), torch.tensor([0.5]), 3)
+    tensor([ 0.7850, -0.4579,  0.2617])
+    """
+    parts = pre.unflatten(-1, (-1, size))
+    # the square is kept off 0, where the slope of a root is infinite
+    lengths = parts.square().sum(-1, keepdim=True).clamp_min(1e-20).sqrt()
+    return ((1 - threshold[:, None] / lengths).relu() * parts).flatten(-2)
 
 
 def sparsemax(scores: torch.Tensor) -> torch.Tensor:
