@@ -61,7 +61,7 @@ class Outcomes:
         if reading not in READINGS:
             raise SteerlabError(f"reading={reading!r}{nearest(reading, READINGS)}; it is 'token' or 'whole'")
         if model.processor is None:
-            raise SteerlabError("answers are read by their tokens: pass the tokenizer to wrap(model, tokenizer)")
+            raise SteerlabError("answers are read by tokens: pass the tokenizer to wrap(model, tokenizer)")
         encode = _encoder(model.processor)
         spellings = _single(names, encode) if reading == "token" else _whole(names, encode)
         rows = [(ids, owner) for owner, several in enumerate(spellings) for ids in several]
@@ -77,7 +77,7 @@ class Outcomes:
 
     @property
     def tails(self) -> torch.Tensor:
-        """What follows the prompt in a forward, ``[sequence, token]``: nothing where answers are one token."""
+        """What follows the prompt in a forward, ``[sequence, token]``; nothing where an answer is a token."""
         return self.ids[:, :-1] if self.ids.shape[1] > 1 else self.ids[:1, :0]
 
     def distribution(self, logits: torch.Tensor) -> torch.Tensor:
