@@ -86,7 +86,7 @@ class _Regressions:
     offsets: torch.Tensor = field(init=False)
 
     def solve(self, steps: int) -> torch.Tensor:
-        """Slopes ``[predictor, atom]`` by FISTA, each regression at its own pace; sets `offsets` ``[atom]``."""
+        """Slopes ``[predictor, atom]`` by FISTA, each regression at its own pace; `offsets` are set."""
         atoms = self.spins.shape[1]
         rates = (self.weight * self.spins).sum(0)
         now = self.seen.new_zeros(atoms + 1, atoms)  # the last row holds the intercepts
