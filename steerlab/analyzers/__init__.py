@@ -5,6 +5,7 @@ from steerlab.analyzers.attention_maps import AttentionMaps
 from steerlab.analyzers.base import ANALYZERS, Analyzer
 from steerlab.analyzers.bfd import Factors
 from steerlab.analyzers.contrastive import ContrastiveVector
+from steerlab.analyzers.cyclic import Cyclic
 from steerlab.analyzers.heads import HeadGrid
 from steerlab.analyzers.massive import Massive
 from steerlab.analyzers.patch_maps import PatchMaps
@@ -22,6 +23,7 @@ __all__ = [
     "AtomDose",
     "AttentionMaps",
     "ContrastiveVector",
+    "Cyclic",
     "Factors",
     "HeadGrid",
     "Massive",
