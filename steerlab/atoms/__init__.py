@@ -4,6 +4,7 @@ from steerlab.atoms.agreement import shared_top, spearman
 from steerlab.atoms.amortising import Amortisation, amortisation
 from steerlab.atoms.checking import SiteCheck, SiteRow, check_site
 from steerlab.atoms.fitting import Fit, fit
+from steerlab.atoms.groups import AtomGroup, Grouping, atom_groups
 from steerlab.atoms.lacking import BlindspotReport, blindspots
 from steerlab.atoms.maps import CodeMap, atom_map
 from steerlab.atoms.matching import StabilityReport, stability
@@ -19,9 +20,11 @@ from steerlab.atoms.words import LogitEffects, logit_effects
 __all__ = [
     "Agreement",
     "Amortisation",
+    "AtomGroup",
     "BlindspotReport",
     "CodeMap",
     "Fit",
+    "Grouping",
     "Importance",
     "LogitEffects",
     "PreferenceReport",
@@ -33,6 +36,7 @@ __all__ = [
     "active_atoms",
     "amortisation",
     "at_site",
+    "atom_groups",
     "atom_map",
     "blindspots",
     "check_site",
