@@ -5,6 +5,7 @@ from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.encoders import Distances, Encoder, Fista, Gated, Linear, Pursuit
 from steerlab.bases.facts import Facts, Stats
 from steerlab.bases.fourier import FourierCode, fourier_probes
+from steerlab.bases.geodesics import behaviour_metric, density_metric, geodesic_path
 from steerlab.bases.linear import PCA, Direction, Subspace
 from steerlab.bases.manifold import Manifold
 from steerlab.bases.manifold_fitting import Shape, fit_manifold
@@ -38,6 +39,9 @@ __all__ = [
     "Stats",
     "Subspace",
     "TopK",
+    "behaviour_metric",
+    "density_metric",
     "fit_manifold",
     "fourier_probes",
+    "geodesic_path",
 ]
