@@ -23,6 +23,7 @@ from steerlab.edits import (
     ToPrototype,
     ToToken,
     Toward,
+    Where,
     Window,
 )
 
@@ -86,6 +87,7 @@ EXAMPLES = {
     ],
     "ToToken": [ToToken([1, 4]), ToToken([0], token=-1, elsewhere=random(1), scale=0.5)],
     "Toward": [Toward(RING, random(1)), Toward(RING, random(1), 1.5)],
+    "Where": [Where(sl.Scale(0.5), random(DIM), 0.2), Where(sl.Replace(random(DIM), SUBSPACE), random(DIM))],
     "Window": [Window(2), Window(1, 2), Window(1, [0, 3])],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],
 }

@@ -25,6 +25,7 @@ from steerlab.edits.swap import Swap
 from steerlab.edits.to_number import ToNumber
 from steerlab.edits.to_token import ToToken
 from steerlab.edits.toward import Toward
+from steerlab.edits.where import Where
 from steerlab.edits.window import Window
 from steerlab.edits.zero import Zero
 
@@ -57,6 +58,7 @@ __all__ = [
     "ToPrototype",
     "ToToken",
     "Toward",
+    "Where",
     "Window",
     "Zero",
     "across",
