@@ -14,6 +14,7 @@ from steerlab.atoms.preferring import PreferenceReport, preferences
 from steerlab.atoms.splicing import Splice
 from steerlab.atoms.stream import at_site
 from steerlab.atoms.tops import TopInputs, top_inputs
+from steerlab.atoms.translating import TranslationReport, translation
 from steerlab.atoms.weighing import Agreement, Importance, head_importance, importance
 from steerlab.atoms.words import LogitEffects, logit_effects
 
@@ -33,6 +34,7 @@ __all__ = [
     "Splice",
     "StabilityReport",
     "TopInputs",
+    "TranslationReport",
     "active_atoms",
     "amortisation",
     "at_site",
@@ -50,4 +52,5 @@ __all__ = [
     "spearman",
     "stability",
     "top_inputs",
+    "translation",
 ]

@@ -1,6 +1,8 @@
 """Training of sparse dictionaries on activations."""
 
+from steerlab.fitting.coupled import fit_coupled
+from steerlab.fitting.coupling import Losses
 from steerlab.fitting.fit import fit_dictionary
 from steerlab.fitting.settings import Fitting
 
-__all__ = ["Fitting", "fit_dictionary"]
+__all__ = ["Fitting", "Losses", "fit_coupled", "fit_dictionary"]
