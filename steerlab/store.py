@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import steerlab
+from steerlab.bases.curved import Curved
 from steerlab.bases.formats.files import Source
 from steerlab.bases.formats.own import KINDS as DICTIONARIES
 from steerlab.bases.fourier import FourierCode
@@ -18,6 +19,7 @@ from steerlab.bases.hearing import Heard
 from steerlab.bases.linear import Direction, Subspace
 from steerlab.bases.manifold import Manifold
 from steerlab.bases.part import Part
+from steerlab.bases.temporal import TemporalFeaturizer, TemporalPart
 from steerlab.edits import EDITS, Scoped
 from steerlab.errors import SteerlabError, nearest
 from steerlab.fingerprint import Fingerprint, fingerprint
@@ -45,7 +47,8 @@ KEYS = (
 
 def kinds() -> dict[str, type]:
     """Every class that a file may hold; edits of plug-ins and notebooks are among them."""
-    bases = {kind.__name__: kind for kind in (Direction, Subspace, Part, Heard, Manifold, FourierCode)}
+    coordinates = (Direction, Subspace, Part, Heard, Manifold, Curved, FourierCode)
+    bases = {kind.__name__: kind for kind in (*coordinates, TemporalFeaturizer, TemporalPart)}
     values = {kind.__name__: kind for kind in (Scoped, Scope, Ramp)}
     wirings = {kind.__name__: kind for kind in (Wiring, Surrogate, BlockSizes, Distilling)}
     return {**DICTIONARIES, **bases, **values, **wirings, **{name: EDITS[name] for name in EDITS}}

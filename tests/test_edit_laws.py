@@ -9,6 +9,7 @@ import torch
 
 import steerlab as sl
 from steerlab.bases import FourierCode, Linear, Manifold, TopK
+from steerlab.bases.curved import Curved
 from steerlab.edits import (
     EDITS,
     Affine,
@@ -53,11 +54,16 @@ RING = Manifold(
     WEEK,
     (2 * torch.pi,),
 )
+CURVED = Curved(SAE.only([0, 7]), RING)
 NUMBER = FourierCode((2, 5), random(3, DIM, seed=12), random(3, seed=13))
 # edit: examples of it; all act on [2, 3, 6], masks on [2, 1, 3, 6] of scores
 EXAMPLES = {
     "Add": [sl.Add(random(DIM), 2.0), sl.Add(random(2, 1, DIM))],
-    "Affine": [Affine(random(DIM, DIM), random(DIM)), Affine(random(3, DIM, DIM))],
+    "Affine": [
+        Affine(random(DIM, DIM), random(DIM)),
+        Affine(random(3, DIM, DIM)),
+        Affine(random(2, 2), basis=SAE.only([0, 7])),
+    ],
     "Chain": [sl.Chain([sl.Scale(2.0), sl.Zero(SUBSPACE)])],
     "Clamp": [sl.Clamp(-0.5, 0.5), sl.Clamp(low=-9.0, high=9.0), sl.Clamp(high=0.1, basis=SUBSPACE)],
     "Fn": [sl.Fn(torch.relu_), sl.Fn(lambda x: x), sl.Fn(lambda x: x.mul_(2))],
@@ -67,7 +73,7 @@ EXAMPLES = {
     "Mask": [sl.Mask(torch.eye(3, DIM, dtype=torch.bool)), sl.Mask(torch.ones(3, DIM, dtype=torch.bool))],
     "Mean": [sl.Mean(random(4, 3, DIM)), sl.Mean(random(4, 3, DIM), by_token=True)],
     "MeanField": [MeanField(), MeanField(skip=1)],
-    "Move": [Move(RING, 0.4), Move(RING, random(2, 3, 1)), Move(SUBSPACE, random(2))],
+    "Move": [Move(RING, 0.4), Move(RING, random(2, 3, 1)), Move(SUBSPACE, random(2)), Move(CURVED, 0.4)],
     "Project": [sl.Project(SUBSPACE)],
     "RandomControl": [sl.RandomControl(sl.Scale(0.5)), sl.RandomControl(sl.Scale(1.0))],
     "Recombine": [
@@ -84,9 +90,10 @@ EXAMPLES = {
     "ToPrototype": [
         ToPrototype(SAE.only([0, 7]), random(2), 0.5),
         ToPrototype(SUBSPACE, random(2)),
+        ToPrototype(SAE.only([0, 7]), random(2), active=True),
     ],
     "ToToken": [ToToken([1, 4]), ToToken([0], token=-1, elsewhere=random(1), scale=0.5)],
-    "Toward": [Toward(RING, random(1)), Toward(RING, random(1), 1.5)],
+    "Toward": [Toward(RING, random(1)), Toward(RING, random(1), 1.5), Toward(CURVED, random(1))],
     "Where": [Where(sl.Scale(0.5), random(DIM), 0.2), Where(sl.Replace(random(DIM), SUBSPACE), random(DIM))],
     "Window": [Window(2), Window(1, 2), Window(1, [0, 3])],
     "Zero": [sl.Zero(), sl.Zero(SUBSPACE), sl.Zero(SAE), sl.Zero(SAE.only([0, 7]))],

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -21,6 +22,9 @@ from steerlab.errors import SteerlabError
 from steerlab.numerics.codes import decode_entries, decode_sparse
 from steerlab.sites import Site
 from steerlab.trees import mapped
+
+if TYPE_CHECKING:
+    from steerlab.bases.blocks import Block
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -192,6 +196,15 @@ class Dictionary(Basis):
         left = torch.ones(len(self), dtype=torch.bool)
         left[self.numbers(atoms)] = False
         return Part(self, left.nonzero()[:, 0])
+
+    def block(self, number: int) -> Block:
+        """One block of a block-sparse dictionary, to be read and edited; see `steerlab.Block`."""
+        from steerlab.bases.blocks import Block, block_size
+
+        size = block_size(self)
+        if not 0 <= number < len(self) // size:
+            raise SteerlabError(f"block {number}: this dictionary has blocks 0 to {len(self) // size - 1}")
+        return Block(self, range(number * size, (number + 1) * size))
 
     def span(self, atoms: int | Sequence[int] | torch.Tensor) -> Subspace:
         """The subspace of some atoms: ``Remove(sae.span(...))`` removes the directions themselves."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from steerlab.edits.base import Edit, constant, fitted, wide
+from steerlab.bases.base import Basis
+from steerlab.edits.base import Edit, check_basis, constant, fitted, in_coordinates, wide
 from steerlab.errors import SteerlabError
 
 
@@ -23,10 +24,13 @@ class Affine(Edit):
         ``[dim, dim]``, or ``[head, dim, dim]`` at a site ``[..., head, dim]``.
     shift : Tensor, optional
         ``[dim]``, or what broadcasts to the activation.
+    basis : Basis, optional
+        Coordinates to map in place of the activation: with ``block.view(x).turn(angle)`` a block is turned.
     """
 
     matrix: torch.Tensor
     shift: torch.Tensor | None = None
+    basis: Basis | None = None
 
     def __post_init__(self) -> None:
         matrix = constant(self.matrix, "Affine: the matrix")
@@ -35,9 +39,16 @@ class Affine(Edit):
         object.__setattr__(self, "matrix", matrix)
         if self.shift is not None:
             object.__setattr__(self, "shift", constant(self.shift, "Affine: the shift"))
+        if self.basis is not None:
+            check_basis(self.basis, "Affine")
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
+        if self.basis is None:
+            return self._mapped(x)
+        return in_coordinates(x, self.basis, self._mapped)
+
+    def _mapped(self, x: torch.Tensor) -> torch.Tensor:
         heads, dim = self.matrix.shape[:-2], self.matrix.shape[-1]
         if x.shape[-1] != dim or (heads and x.shape[-2] != heads[0]):
             raise SteerlabError(

@@ -31,11 +31,14 @@ class ToPrototype(Edit):
         ``basis.encode(x)``.
     alpha : float
         How far to go; 0 changes nothing, 1 sets the codes to the prototype's.
+    active : bool
+        Leave entries where the whole group is 0 as they are.
     """
 
     basis: Basis
     prototype: torch.Tensor
     alpha: float = 1.0
+    active: bool = False
 
     def __post_init__(self) -> None:
         check_basis(self.basis, "ToPrototype")
@@ -52,8 +55,9 @@ class ToPrototype(Edit):
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         """Return ``[..., dim]``."""
         group = torch.arange(len(self.basis), device=x.device)
-        return in_coordinates(
-            x,
-            self.basis,
-            lambda z: codes_toward_prototype(z, self.prototype.to(z), group=group, alpha=self.alpha),
-        )
+
+        def nearer(z: torch.Tensor) -> torch.Tensor:
+            moved = codes_toward_prototype(z, self.prototype.to(z), group=group, alpha=self.alpha)
+            return torch.where((z != 0).any(-1, keepdim=True), moved, z) if self.active else moved
+
+        return in_coordinates(x, self.basis, nearer)

@@ -7,6 +7,7 @@ from numbers import Real
 
 import torch
 
+from steerlab.bases.curved import Curved
 from steerlab.bases.manifold import Manifold
 from steerlab.edits.base import Edit, constant, fitted, in_coordinates
 from steerlab.errors import SteerlabError
@@ -22,8 +23,8 @@ class Toward(Edit):
 
     Parameters
     ----------
-    manifold : Manifold
-        The coordinates.
+    manifold : Manifold or Curved
+        The coordinates: a manifold, or one inside a block.
     place : Tensor
         The target, ``[axis]``, or a shape that broadcasts to the coordinates of the activation; of a value
         it is ``manifold.place("Friday")``.
@@ -31,12 +32,12 @@ class Toward(Edit):
         How much of the way.
     """
 
-    manifold: Manifold
+    manifold: Manifold | Curved
     place: torch.Tensor
     amount: float = 1.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.manifold, Manifold):
+        if not isinstance(self.manifold, (Manifold, Curved)):
             raise SteerlabError(f"Toward takes a manifold, not {type(self.manifold).__name__}")
         if isinstance(self.place, str):
             raise SteerlabError(f"Toward: write manifold.place({self.place!r})")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from steerlab.numerics.linear import orthonormal_factors
+
 
 def block_norms(codes: torch.Tensor, size: int) -> torch.Tensor:
     """Presence ``|z_g|`` of each block, ``[..., block]``, from codes ``[..., block * size]``.
@@ -31,6 +33,39 @@ def bounded_blocks(atoms: torch.Tensor, size: int) -> torch.Tensor:
     """Atoms ``[block * size, dim]`` with ``|D_g|_F <= 1``: longer blocks are brought to length 1."""
     blocks = atoms.unflatten(0, (-1, size))
     return (blocks / blocks.norm(dim=(-2, -1), keepdim=True).clamp_min(1.0)).flatten(0, 1)
+
+
+def contribution_frame(
+    codes: torch.Tensor, atoms: torch.Tensor, *, centred: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Principal directions of what a block contributes, ``z D``, which no choice of its atoms can turn.
+
+    Parameters
+    ----------
+    codes : Tensor
+        Where the block fires, ``[row, atom]``.
+    atoms : Tensor
+        ``D``, ``[atom, dim]``.
+    centred : bool
+        About the mean contribution; the formula of Fel, Kowal et al., Structuring Sparsity, is about 0.
+
+    Returns
+    -------
+    origin : Tensor
+        The mean contribution, or zeros, ``[dim]``.
+    frame : Tensor
+        Orthonormal rows ``[atom, dim]``, strongest first, the largest entry of each positive.
+    variances : Tensor
+        Mean squares along them, ``[atom]``.
+    """
+    basis, factor = orthonormal_factors(atoms.double())
+    inside = codes.double() @ factor.T  # coordinates of contributions in an orthonormal basis
+    mean = inside.mean(0) if centred else torch.zeros_like(inside[0])
+    values, vectors = torch.linalg.eigh((inside - mean).T @ (inside - mean) / len(inside))
+    frame = vectors.flip(-1).T @ basis
+    largest = frame.gather(1, frame.abs().argmax(1, keepdim=True))
+    frame = frame * torch.where(largest < 0, -1.0, 1.0)
+    return (mean @ basis).to(atoms.dtype), frame.to(atoms.dtype), values.flip(-1).clamp_min(0).to(atoms.dtype)
 
 
 def refitted(codes: torch.Tensor, rows: torch.Tensor, decoder: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from steerlab.bases.debiased import Debiased
 from steerlab.bases.dictionary import Dictionary
 from steerlab.bases.encoders import ENCODERS
 from steerlab.bases.facts import Facts, Stats
@@ -33,7 +34,7 @@ KINDS = {
     **RULES,
     **NORMS,
     **INPUT_NORMS,
-    **{kind.__name__: kind for kind in (Greedy, Layered, Hidden, Layer)},
+    **{kind.__name__: kind for kind in (Debiased, Greedy, Layered, Hidden, Layer)},
 }
 
 
