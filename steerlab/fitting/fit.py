@@ -18,6 +18,7 @@ from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.fitting.blocks import BLOCK_KINDS
 from steerlab.fitting.kind import Kind, Weights
 from steerlab.fitting.kinds import KINDS
+from steerlab.fitting.paired import PAIRED_KINDS
 from steerlab.fitting.rows import Rows, Source
 from steerlab.fitting.settings import Fitting
 from steerlab.fitting.state import State, begun, request, resume, save
@@ -41,21 +42,22 @@ def fit_dictionary(
     """Train a dictionary on activations.
 
     Minimised is the mean square of ``x - (z D + b)``, after rows are centred and scaled (which is folded away
-    at the end), for ``aligned`` minus ``align`` times the mean cosine of paired codes; see
-    `steerlab.fitting.kinds.alignment`. The paper of that kind trains on embeddings as they are:
-    ``Fitting(centre=False)``.
+    at the end), for pairs minus ``align`` times the mean cosine of paired codes, plus ``gap`` times the gap
+    that shared atoms leave; see `steerlab.fitting.paired`. The paper of that kind trains on embeddings as
+    they are: ``Fitting(centre=False)``.
 
     Parameters
     ----------
     batches : Tensor, iterable or callable
         Activations ``[..., dim]``: one tensor, a list of batches, or a function that starts the batches anew,
-        such as ``lambda: (acts[site] for acts in model.stream(texts, at=site))``. For ``aligned``, tuples of
+        such as ``lambda: (acts[site] for acts in model.stream(texts, at=site))``. For pairs, tuples of
         two tensors ``[pair, dim]``, or ``[..., 2, dim]``.
     atoms : int
         How many atoms.
     kind : str
-        ``"topk"`` (arXiv 2406.04093), ``"batch-topk"`` (arXiv 2412.06410), ``"aligned"`` (pairs of two
-        modalities, arXiv 2602.06218); block-sparse featurizers with signed codes (Fel, Kowal et al.,
+        ``"topk"`` (arXiv 2406.04093), ``"batch-topk"`` (arXiv 2412.06410), ``"aligned"`` and
+        ``"aligned-topk"`` (pairs of two modalities, arXiv 2602.06218; the second, with an encoder and top-k
+        in place of pursuit, is our own); block-sparse featurizers with signed codes (Fel, Kowal et al.,
         Structuring Sparsity): ``"block"`` (free encoder, ``|D_g|_F <= 1``), ``"grassmannian"`` (tied
         encoder ``gamma D^T``, ``D_g D_g^T = I``) and ``"group-lasso"`` (each block shrunk by its own
         threshold, penalised while more than `k` are active).
@@ -134,8 +136,10 @@ def _check(kind: str, atoms: int, settings: Fitting) -> None:
         raise SteerlabError(f"atoms={atoms!r}: give a whole number, a multiple of {size}")
     if kind != "aligned" and settings.k * size > atoms:
         raise SteerlabError(f"k={settings.k}: a row cannot have more codes than the {atoms} atoms allow")
-    if kind != "aligned" and settings.align:
-        raise SteerlabError(f"align={settings.align} is for kind='aligned', not {kind!r}")
+    for name in ("align", "gap"):
+        if kind not in PAIRED_KINDS and getattr(settings, name):
+            known = listing(PAIRED_KINDS)
+            raise SteerlabError(f"{name}={getattr(settings, name)} is for {known}, not {kind!r}")
 
 
 def _scale(rows: torch.Tensor, settings: Fitting) -> tuple[torch.Tensor, float]:

@@ -98,6 +98,12 @@ def pre_activations(weights: Weights, rows: torch.Tensor) -> torch.Tensor:
     return torch.addmm(weights["encoder_bias"], rows - weights["bias"], weights["encoder"])
 
 
+def answers(weights: Weights, rows: torch.Tensor, missed: torch.Tensor, atoms: torch.Tensor) -> torch.Tensor:
+    """Pre-activations of some atoms, ``[row, m]``."""
+    flat = rows.reshape(missed.shape)
+    return (flat - weights["bias"]) @ weights["encoder"][:, atoms] + weights["encoder_bias"][atoms]
+
+
 def error(rows: torch.Tensor, rebuilt: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean square of what is missed, and what is missed, ``[row, dim]``, without gradients."""
     missed = rows - rebuilt

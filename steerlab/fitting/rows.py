@@ -82,7 +82,7 @@ class Rows:
             raise SteerlabError(f"activations are floating tensors [..., dim], not {_named(item)}")
         if self.paired and (item.ndim < 3 or item.shape[-2] != 2):
             raise SteerlabError(
-                f"kind='aligned' takes pairs: tuples of two tensors [pair, dim], or [pair, 2, dim], "
+                f"this kind takes pairs: tuples of two tensors [pair, dim], or [pair, 2, dim], "
                 f"not {list(item.shape)}"
             )
         flat = item.detach().reshape(-1, *item.shape[-2 if self.paired else -1 :])

@@ -15,9 +15,10 @@ class Fitting:
     ----------
     k : int
         Codes a row: atoms (``topk``), atoms on average over a batch (``batch-topk``), blocks (``block``,
-        ``grassmannian``), blocks on average (``group-lasso``), steps of matching pursuit (``aligned``).
+        ``grassmannian``), blocks on average (``group-lasso``), steps of matching pursuit (``aligned``),
+        atoms of each side of a pair (``aligned-topk``).
     steps, batch : int
-        Steps of Adam, and rows (pairs, for ``aligned``) in each of them.
+        Steps of Adam, and rows (pairs, for kinds of pairs) in each of them.
     lr : float
         Peak rate; it rises over the first twentieth of the steps and falls to zero over the last half.
     seed : int
@@ -35,7 +36,10 @@ class Fitting:
     penalty : float
         Price of the length of a block's code, for ``group-lasso``.
     align : float
-        Weight of the alignment of paired codes, for ``aligned``.
+        Weight of the alignment of paired codes, for kinds of pairs.
+    gap : float
+        Weight of the gap between modalities that shared atoms and the error would leave, for kinds of pairs;
+        see `steerlab.fitting.paired.gap_left`.
     unit_norm : bool
         Whether atoms keep length 1; blocks have their own bound.
     centre, scale : bool
@@ -54,6 +58,7 @@ class Fitting:
     auxiliary: float | None = None
     penalty: float = 1.0
     align: float = 0.0
+    gap: float = 0.0
     unit_norm: bool = True
     centre: bool = True
     scale: bool = True
@@ -70,7 +75,7 @@ class Fitting:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise SteerlabError(f"Fitting: {name}={value!r} is not a whole number of {least} or more")
-        for name in ("lr", "align", "revive", "penalty", "auxiliary"):
+        for name in ("lr", "align", "gap", "revive", "penalty", "auxiliary"):
             value = getattr(self, name)
             if name == "auxiliary" and value is None:
                 continue

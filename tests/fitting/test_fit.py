@@ -242,7 +242,7 @@ def test_the_rate_rises_stays_and_falls():
         ({"kind": "topkk"}, r"kind='topkk'; did you mean 'topk'"),
         ({"settings": Fitting(k=17)}, r"k=17: a row cannot have more codes than the 16 atoms"),
         ({"kind": "block", "settings": Fitting(k=1, block=3)}, r"atoms=16: .* a multiple of 3"),
-        ({"settings": Fitting(k=2, align=0.1)}, r"align=0.1 is for kind='aligned'"),
+        ({"settings": Fitting(k=2, align=0.1)}, r"align=0.1 is for aligned"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(options, message):
