@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
@@ -100,6 +101,7 @@ def rewired(
     wiring: Mapping[int, int | None] | Sequence[int] | Wiring | Surrogate,
     *,
     at: str = "blocks",
+    cached: bool = False,
 ) -> Iterator[None]:
     """A context in which blocks run in another order, or a surrogate in the place of some of them.
 
@@ -116,6 +118,9 @@ def rewired(
         ``{3: 5}`` runs block 5 where block 3 was, ``{3: None}`` skips it; a list is the whole order.
     at : str
         The blocks, where `wiring` does not say it itself.
+    cached : bool
+        Whether blocks may go on from keys and values that the whole model kept, in single forwards. Only
+        where blocks are left out, in their order: each then finds its own.
 
     Examples
     --------
@@ -133,13 +138,18 @@ def rewired(
         for block in wiring.order:
             _check_number(block, wiring.at, blocks)
         entries = [blocks[block] for block in wiring.order]
+        if cached and any(b <= a for a, b in pairwise(wiring.order)):
+            raise SteerlabError(f"{wiring!r}: with cached=True blocks can be left out, and not exchanged")
+    elif cached:
+        raise SteerlabError(f"{type(wiring).__name__}: it keeps no keys and values; leave cached=False")
     else:
         entries = _with_surrogate(model, wiring, blocks)
     entries = _fitted_in(entries, len(blocks))
     with ExitStack() as undo:
         undo.callback(_put, container, dict(container._modules))
         for block in dict.fromkeys((*blocks, *entries)):
-            undo.callback(taps.before(block, _refuse_cache))
+            if not cached:
+                undo.callback(taps.before(block, _refuse_cache))
         _put(container, {str(number): entry for number, entry in enumerate(entries)})
         for config in _configs(model.module):
             undo.callback(setattr, config, "use_cache", config.use_cache)

@@ -186,8 +186,8 @@ class ManifoldSteering(Analyzer):
         if not good:
             best = max(right, key=right.__getitem__)
             raise SteerlabError(
-                f"no template reaches an accuracy of {self.least_accuracy:g}; the best is {templates[best]!r} "
-                f"with {right[best]:.2f}"
+                f"no template reaches an accuracy of {self.least_accuracy:g}; the best is "
+                f"{templates[best]!r} with {right[best]:.2f}"
             )
         return found.chosen(torch.isin(family, torch.tensor(good)))
 

@@ -100,7 +100,14 @@ class Outcomes:
 
 
 def _encoder(tokenizer: Any) -> Callable[[str], tuple[int, ...]]:
-    return lambda text: tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+    """From a text to its ids; a word that the tokenizer does not know counts as many tokens."""
+    unknown = tokenizer.unk_token_id
+
+    def encode(text: str) -> tuple[int, ...]:
+        ids = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return ids if ids != (unknown,) else ids * 2
+
+    return encode
 
 
 def _single(names: Sequence[str], encode: Callable[[str], tuple[int, ...]]) -> list[list[tuple[int, ...]]]:

@@ -98,8 +98,10 @@ def prompts_of(templates: Sequence[str], concept: Concept, offsets: Sequence[int
         for n in offsets if counted else (0,):
             for x in range(len(concept.values)):
                 prompt = _filled(template, family, concept, (x, n))
-                if prompt is not None:
-                    found.setdefault(prompt.text, prompt)
+                if prompt is None:
+                    continue
+                if found.setdefault(prompt.text, prompt).answer != prompt.answer:
+                    raise SteerlabError(f"{prompt.text!r} has several answers: {template!r} lacks a slot {{x}}")
     return list(found.values())
 
 

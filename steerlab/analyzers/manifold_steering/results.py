@@ -176,7 +176,7 @@ class Results:
             "isometry": Plot(
                 "scatter",
                 "isometry",
-                f"Distances in both curves: r = {self.isometry.along:.3f}, straight {self.isometry.chord:.3f}",
+                f"Distances in both curves: r = {self.isometry.along:.3f} ({self.isometry.chord:.3f} straight)",
                 {
                     "x": "along the curve",
                     "x label": "along the curve of activations",
@@ -246,8 +246,8 @@ class Results:
         away = {mode: rows[rows[:, 0] > 0, 1] for mode, rows in modes.items()}
         share = {mode: float(hits.mean()) if len(hits) else 0.0 for mode, hits in away.items()}
         return Evidence(
-            f"answers become the value aimed at, {place}, along the manifold (control: a change as long in as "
-            "many random dimensions)",
+            f"answers become the value aimed at, {place}, along the manifold "
+            "(control: a change as long in as many random dimensions)",
             "intervened",
             share["manifold"],
             (share["random"],),
