@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,47 @@ class Scenes:
 
     def load(self, folder: Path) -> list[Any]:
         """PIL images."""
-        from PIL import Image
-
         from steerlab.zoo.scenes import random_scenes, render
 
         generator = torch.Generator().manual_seed(self.seed)
-        pictures = render(random_scenes(self.count, generator), generator)
-        return [Image.fromarray((255 * p.movedim(0, -1)).round().byte().numpy()) for p in pictures]
+        return _pictures(render(random_scenes(self.count, generator), generator))
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Pictures of curved lines, of which the orientation in every patch is known.
+
+    Parameters
+    ----------
+    count, seed : int
+        How many, and which.
+    side : int
+        Pixels along an edge.
+    """
+
+    count: int = 64
+    seed: int = 0
+    side: int = 64
+
+    def __post_init__(self) -> None:
+        _check_counted(self)
+        if isinstance(self.side, bool) or not isinstance(self.side, int) or not 16 <= self.side <= 1024:
+            raise SteerlabError(f"Curves: side={self.side!r} is not a whole number from 16 to 1024")
+
+    def load(self, folder: Path) -> list[Any]:
+        """PIL images."""
+        from steerlab.zoo.curves import random_arcs, render_arcs
+
+        generator = torch.Generator().manual_seed(self.seed)
+        arcs = random_arcs(self.count, generator)
+        return _pictures(render_arcs(arcs, generator, self.side))
+
+    def known(self, rows: int, columns: int) -> dict[str, tuple[torch.Tensor, float | None]]:
+        """What is known of every patch ``[picture, row, column]``, and its period; nan where nothing is."""
+        from steerlab.zoo.curves import random_arcs
+
+        arcs = random_arcs(self.count, torch.Generator().manual_seed(self.seed))
+        return {"orientation": (arcs.orientation(rows, columns), math.pi)}
 
 
 @dataclass(frozen=True)
@@ -127,7 +162,14 @@ class Clips:
         return render_motion(random_motions(self.count, generator), generator)
 
 
-INPUTS: dict[str, type] = {kind.__name__: kind for kind in (Texts, Photos, Scenes, Clips)}
+INPUTS: dict[str, type] = {kind.__name__: kind for kind in (Texts, Photos, Scenes, Curves, Clips)}
+
+
+def _pictures(pixels: torch.Tensor) -> list[Any]:
+    """Pixels ``[picture, 3, row, column]`` in [0, 1] as PIL images."""
+    from PIL import Image
+
+    return [Image.fromarray((255 * p.movedim(0, -1)).round().byte().numpy()) for p in pixels]
 
 
 def inside(folder: Path, name: str) -> Path:
