@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from steerlab.bases import Basis, Dictionary
-from steerlab.errors import SteerlabError
+from steerlab.bases import Basis, Dictionary, Manifold
+from steerlab.edits.base import Scoped, bases_of
+from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.inputs import inside
-from steerlab.intervention import Intervention
+from steerlab.intervention import Intervention, listed
 from steerlab.opening import load_dictionary
 from steerlab.store import load_intervention
 
@@ -145,4 +146,82 @@ class LoadIntervention(Made):
         return load_intervention(inside(folder, self.path))
 
 
-MADE: dict[str, type[Made]] = {kind.__name__: kind for kind in (LoadDictionary, Atom, Only, LoadIntervention)}
+@dataclass(frozen=True)
+class LoadManifold(Made):
+    """The fitted manifold that the edits of a ``.steer`` folder beside the recipe work on.
+
+    Parameters
+    ----------
+    path : str
+        Where it is.
+    at : str, optional
+        The site of its edit, where the folder holds a manifold a site.
+    """
+
+    path: str
+    at: str | None = None
+
+    def make(self, folder: Path) -> Manifold:
+        """The manifold."""
+        edits = listed(load_intervention(inside(folder, self.path)))
+        found = {}
+        for site, several in edits.items():
+            for one in several:
+                bases = bases_of(one.edit if isinstance(one, Scoped) else one)
+                found |= {str(site): basis for basis in bases if isinstance(basis, Manifold)}
+        if not found:
+            raise SteerlabError(
+                f"{self.path} holds no manifold: save an edit on one, such as Move(manifold, 0.0)"
+            )
+        if self.at is None and len(found) > 1:
+            raise SteerlabError(f"{self.path} holds a manifold at {listing(found)}: say which by at=")
+        if self.at is not None and self.at not in found:
+            raise SteerlabError(f"{self.path} has no manifold at {self.at!r} (known: {listing(found)})")
+        return found[self.at] if self.at is not None else next(iter(found.values()))
+
+
+@dataclass(frozen=True)
+class OnManifold(Made):
+    """Something of a manifold that an edit takes, by the names of values.
+
+    Parameters
+    ----------
+    manifold : Manifold
+        Usually ``"$name"`` of a `LoadManifold`.
+    what : str
+        ``"point"`` of a value, which `Replace` writes; ``"place"`` of a value, for `Toward`; ``"shift"`` from
+        one value to another, for `Move`; ``"subspace"``, the components, as the basis of `Replace`.
+    value : str or int, optional
+        The value, and the end of a shift.
+    start : str or int, optional
+        Where a shift begins.
+    """
+
+    manifold: Any
+    what: str
+    value: str | int | None = None
+    start: str | int | None = None
+
+    def __post_init__(self) -> None:
+        if self.what not in _OF_MANIFOLDS:
+            near = nearest(str(self.what), _OF_MANIFOLDS)
+            raise SteerlabError(f"OnManifold: what={self.what!r}{near} (known: {listing(_OF_MANIFOLDS)})")
+        for name in ("value", "start"):
+            needed = name in _OF_MANIFOLDS[self.what]
+            if (getattr(self, name) is not None) != needed:
+                says = f"needs a {name}" if needed else f"takes no {name}"
+                raise SteerlabError(f"OnManifold: a {self.what} {says}")
+
+    def make(self, folder: Path) -> torch.Tensor | Basis:
+        """The tensor, or the basis."""
+        if self.what == "subspace":
+            return self.manifold.subspace
+        if self.what == "shift":
+            return self.manifold.shift(self.start, self.value)
+        return self.manifold.point(self.value) if self.what == "point" else self.manifold.place(self.value)
+
+
+# what: the parameters that say which
+_OF_MANIFOLDS = {"point": ("value",), "place": ("value",), "shift": ("value", "start"), "subspace": ()}
+_KINDS = (LoadDictionary, Atom, Only, LoadIntervention, LoadManifold, OnManifold)
+MADE: dict[str, type[Made]] = {kind.__name__: kind for kind in _KINDS}

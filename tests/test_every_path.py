@@ -25,11 +25,23 @@ def without_head_2(x: torch.Tensor) -> torch.Tensor:
     return torch.cat([x[:, :, :2], 0 * x[:, :, 2:3], x[:, :, 3:]], dim=2)
 
 
+def ring(width: int) -> sl.Manifold:
+    """Six values on a ring in the first two dimensions, closed by its angle."""
+    turn = torch.arange(6, dtype=torch.float64)[:, None] * torch.pi / 3
+    places = torch.zeros(6, width, dtype=torch.float64)
+    places[:, :2] = 2 * torch.cat([turn.cos(), turn.sin()], 1)
+    frame = torch.eye(2, width, dtype=torch.float64)
+    return sl.Manifold(torch.zeros(width), frame, places, turn, (2 * torch.pi,))
+
+
+TURNED = sl.Move(ring(32), 2.0)
+
 # what is done: the intervention, and the site and function of a bare hook that does the same
 WORK = {
     "add to the stream": ({"blocks.1.resid": sl.Add(VECTOR)}, "blocks.1.resid", added),
     "add to what the MLP adds": ({"blocks.1.mlp": sl.Add(VECTOR.view(1, 1, -1))}, "blocks.1.mlp", added),
     "silence a head": ({"blocks.1.heads.2": sl.Zero()}, "blocks.1.heads", without_head_2),
+    "move along a ring": ({"blocks.1.resid": TURNED}, "blocks.1.resid", TURNED),
 }
 CONTEXTS = {
     "plain": nullcontext,
@@ -149,6 +161,8 @@ EDITS = {
     "half an Add": lambda v: sl.Add(v).on(strength=0.5),
     "Replace": lambda v: sl.Replace(v).on(rows=[1]),
     "Fn": lambda v: sl.Fn(lambda x: x * v + v),
+    "Move": lambda v: sl.Move(ring(len(v)), v[:1]),
+    "Toward": lambda v: sl.Toward(ring(len(v)), v[:1], 1.2),
 }
 
 

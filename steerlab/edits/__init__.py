@@ -25,6 +25,7 @@ from steerlab.edits.swap import Swap
 from steerlab.edits.to_number import ToNumber
 from steerlab.edits.to_token import ToToken
 from steerlab.edits.toward import Toward
+from steerlab.edits.valued import to_value
 from steerlab.edits.where import Where
 from steerlab.edits.window import Window
 from steerlab.edits.zero import Zero
@@ -62,4 +63,5 @@ __all__ = [
     "Window",
     "Zero",
     "across",
+    "to_value",
 ]
