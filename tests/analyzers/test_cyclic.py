@@ -45,7 +45,7 @@ def copying() -> sl.Model:
 def report() -> Report:
     lm = copying()
     asked = Cyclic(
-        **ASKED, at="blocks.*.resid", periods=PERIODS, longest=10, components=5, acted=5, turns=(1, 4)
+        **ASKED, at="blocks.*.resid", periods=PERIODS, longest=10, components=5, acted=5, turns=(1, 4, -1)
     )
     return asked(lm, ["the ", "a cat ", "was "])
 
@@ -69,7 +69,7 @@ def successes(report: Report) -> dict[str, float]:
 def test_the_model_that_copies_is_right_and_turning_adds(report):
     assert report.evidence[0].effect == 1.0
     table, success = report.tables["edits"], successes(report)
-    assert success["steer"] == success["rotate by 1"] == success["rotate by 4"] == 1.0
+    assert success["steer"] == success["rotate by 4"] == success["rotate back by 1"] == 1.0
     assert success["interchange of the code"] == success["interchange of everything"] == 1.0
     assert success["interchange of a random subspace"] < 0.5
     at = table["edit"].index("rotate by 1")
@@ -89,7 +89,7 @@ def test_its_interventions_say_the_next_number_on_the_model_itself(report, tmp_p
     with lm.edit(again):
         logits = lm.logits(["the two"])
     assert WORDS[int(logits[0, -1].argmax())] == "six"
-    assert set(report.interventions) >= {"rotate by 1", "steer to 9", "erase period 5"}
+    assert set(report.interventions) >= {"rotate by 1", "rotate back by 1", "steer to 9", "erase period 5"}
     assert set(report.plots) == {"spectrum", "sites", "edits", "parts"}
 
 

@@ -92,13 +92,18 @@ def arms_of(
     arms.append(Arm("steer, ten times and in turn", _steering(code, 10.0, False), rows, to))
     for by in turns:
         wanted = sums.answer_to(sums.numbers + by)[None]
-        arms.append(Arm(f"rotate by {by}", _turning(code), torch.tensor([[float(by)]]), wanted, True))
+        arms.append(Arm(turn_named(by), _turning(code), torch.tensor([[float(by)]]), wanted, True))
     random = Subspace(
         torch.randn(len(code), code.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     )
     for name, basis in (("the code", code.subspace), ("a random subspace", random), ("everything", None)):
         arms.append(Arm(f"interchange of {name}", _replacing(basis), sources, to))
     return arms
+
+
+def turn_named(by: int) -> str:
+    """What turning by a number is called, as a file can be."""
+    return f"rotate by {by}" if by > 0 else f"rotate back by {-by}"
 
 
 def measured(arm: Arm, asked: tuple[Answers, Sums], *, x: torch.Tensor, controls: int, about: str) -> Outcome:

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from steerlab.analyzers.base import Analyzer
 from steerlab.analyzers.cyclic.ablating import ablations
-from steerlab.analyzers.cyclic.acting import Outcome, arms_of, measured
+from steerlab.analyzers.cyclic.acting import Outcome, arms_of, measured, turn_named
 from steerlab.analyzers.cyclic.prompts import NUMBERS, Sums, all_sums, said_as
 from steerlab.analyzers.cyclic.reading import activations, likeliest
 from steerlab.analyzers.cyclic.tables import (
@@ -253,7 +253,7 @@ class Cyclic(Analyzer):
         """Turning, steering and erasing, at the token where the number was looked at."""
         where = -behind[0] if len(behind) == 1 else "last"
         target = int(sums.numbers.max())
-        edits: dict[str, Edit] = {f"rotate by {by}": Rotate(code, by) for by in self.turns}
+        edits: dict[str, Edit] = {turn_named(by): Rotate(code, by) for by in self.turns}
         edits[f"steer to {target}"] = ToNumber(code, target)
         edits |= {f"erase period {t:g}": Zero(code.only([t])) for t in code.periods}
         told = f"the number at {site} in periods {', '.join(f'{t:g}' for t in code.periods)}"
