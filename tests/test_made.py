@@ -64,7 +64,7 @@ class Steering(Analyzer):
     def __call__(self, model, data) -> Report:
         """The class token under the edit."""
         with model.edit(self.edit) as receipt:
-            seen = model.capture(data, at=SITE)[SITE]
+            seen = model.capture(data, at=[SITE, "blocks.2.resid"])[SITE]
         return Report("x", tables={"t": {"cls": seen[:, 0]}}, receipts=(str(receipt),))
 
 
