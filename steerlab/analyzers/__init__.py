@@ -7,15 +7,18 @@ from steerlab.analyzers.bfd import Factors
 from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.cyclic import Cyclic
 from steerlab.analyzers.heads import HeadGrid
+from steerlab.analyzers.manifold_steering import ManifoldSteering
 from steerlab.analyzers.massive import Massive
 from steerlab.analyzers.patch_maps import PatchMaps
 from steerlab.analyzers.picture_edit import PictureEdit
+from steerlab.analyzers.picture_manifold import PictureManifold
 from steerlab.analyzers.radius import Radius
 from steerlab.analyzers.raptor import Phases
 from steerlab.analyzers.registers import Registers
 from steerlab.analyzers.similarity import Similarity
 from steerlab.analyzers.sinks import SinkCauses, Sinks
 from steerlab.analyzers.streaming import Streaming
+from steerlab.analyzers.temporal import Temporal
 
 __all__ = [
     "ANALYZERS",
@@ -26,14 +29,17 @@ __all__ = [
     "Cyclic",
     "Factors",
     "HeadGrid",
+    "ManifoldSteering",
     "Massive",
     "PatchMaps",
     "Phases",
     "PictureEdit",
+    "PictureManifold",
     "Radius",
     "Registers",
     "Similarity",
     "SinkCauses",
     "Sinks",
     "Streaming",
+    "Temporal",
 ]

@@ -62,6 +62,11 @@ SMALLER = {
         {"seeds": [0], "controls": 1},
         [0],
     ),
+    "diffusion/hue_ring": (
+        Texts(["a large {value} star in the center"]),
+        {"seeds": [0], "waypoints": 4, "steps": 5},
+        [0, 2],
+    ),
     "vision/patch_maps": (Scenes(4, 12), {"controls": 3}, [1]),
     "vision/registers": (Scenes(8, 3), {"measured": 8, "controls": 1}, [0]),
     "vision/similarity": (
