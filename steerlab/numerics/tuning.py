@@ -90,10 +90,9 @@ def with_constant(features: torch.Tensor) -> torch.Tensor:
 
 
 def powers(values: torch.Tensor, degree: int = 3) -> torch.Tensor:
-    """``v, v^2, ..., v^degree`` of one coordinate ``[...]`` in units of its largest size: ``[..., degree]``.
+    """``v, v^2, ..., v^degree`` of coordinates ``[...]``: ``[..., degree]``.
 
     So that one direction may be read by a curve, where several coordinates are read by a plane: a fair
-    opponent.
+    opponent. Bring values to about 1 first.
     """
-    unit = values / values.abs().amax().clamp_min(1e-30)
-    return torch.stack([unit**k for k in range(1, degree + 1)], -1)
+    return torch.stack([values**k for k in range(1, degree + 1)], -1)
