@@ -101,7 +101,9 @@ def prompts_of(templates: Sequence[str], concept: Concept, offsets: Sequence[int
                 if prompt is None:
                     continue
                 if found.setdefault(prompt.text, prompt).answer != prompt.answer:
-                    raise SteerlabError(f"{prompt.text!r} has several answers: {template!r} lacks a slot {{x}}")
+                    raise SteerlabError(
+                        f"{prompt.text!r} has several answers: {template!r} lacks a slot {{x}}"
+                    )
     return list(found.values())
 
 

@@ -133,7 +133,7 @@ class Results:
         shares = [name for name in tables["success"] if name != "gap" and not name.startswith("prompts")]
         return {
             "curves": Plot(
-                "spaces",
+                "manifold",
                 "curves",
                 f"The values' curve, and ways from {first} to {last}",
                 {"panel": "panel", "names": "name"},
@@ -176,7 +176,7 @@ class Results:
             "isometry": Plot(
                 "scatter",
                 "isometry",
-                f"Distances in both curves: r = {self.isometry.along:.3f} ({self.isometry.chord:.3f} straight)",
+                f"Distances in both curves: r = {self.isometry.along:.3f}, {self.isometry.chord:.3f} straight",
                 {
                     "x": "along the curve",
                     "x label": "along the curve of activations",

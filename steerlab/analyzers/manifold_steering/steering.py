@@ -75,7 +75,8 @@ def _elsewhere(manifold: Manifold, ends: tuple[int, int], count: int, *, seed: i
     """The change of the manifold way, turned into random directions: as long, in as many dimensions."""
     path, frame = manifold.path(*ends, count=count), manifold.frame
     generator = torch.Generator().manual_seed(seed)
-    turned = torch.linalg.qr(torch.randn(frame.shape[1], len(frame), generator=generator).double()).Q.T
+    turned = torch.randn(frame.shape[1], len(frame), generator=generator, dtype=frame.dtype)
+    turned = torch.linalg.qr(turned).Q.T
 
     def edit(points: torch.Tensor) -> Edit:
         return Fn(lambda x: x + (((points - x.double()) @ frame.T) @ turned).to(x.dtype))
