@@ -54,11 +54,16 @@ class Reader:
         return torch.remainder(angle * (self.period / (2 * math.pi)), self.period)
 
     def follow(self, commanded: torch.Tensor, read: torch.Tensor) -> float:
-        """Correlation of ``[picture]`` coordinates: on a circle that of Fisher and Lee, else Pearson's."""
+        """Correlation of ``[picture]`` coordinates: on a circle that of Fisher and Lee, else Pearson's.
+
+        What does not vary at all follows nothing: 0.
+        """
+        if float(self.ways(torch.stack([read[:1].expand(read.shape), read], -1)).abs().max()) < 1e-6:
+            return 0.0
         if self.period is not None:
             return float(circular_correlation(commanded, read, self.period))
         both = torch.stack([commanded.double(), read.double()])
-        return float(torch.corrcoef(both)[0, 1]) if bool((both.std(1) > 0).all()) else 0.0
+        return float(torch.corrcoef(both)[0, 1])
 
     def ways(self, read: torch.Tensor) -> torch.Tensor:
         """Steps ``[..., waypoint - 1]`` of coordinates ``[..., waypoint]``, the short way if they close."""
