@@ -13,6 +13,7 @@ import torch
 from steerlab.errors import SteerlabError, nearest
 
 MOST = 100_000  # of anything that is drawn: a slip of the hand, beyond
+_DRAWN = 128  # pictures at once
 
 
 class Inputs(Protocol):
@@ -139,6 +140,40 @@ class Curves:
 
 
 @dataclass(frozen=True)
+class Captioned:
+    """Pictures of coloured shapes with their full captions, for models of images and text.
+
+    Every scene comes once before any comes again, so the last 576 pictures have 576 captions.
+
+    Parameters
+    ----------
+    count, seed : int
+        How many, and which.
+    """
+
+    count: int = 576
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_counted(self)
+
+    def load(self, folder: Path) -> tuple[list[str], list[Any]]:
+        """Captions, and PIL images."""
+        from steerlab.zoo.scenes import every_scene, render
+
+        generator, scenes = torch.Generator().manual_seed(self.seed), every_scene()
+        rounds = -(-self.count // len(scenes))
+        order = torch.cat([torch.randperm(len(scenes), generator=generator) for _ in range(rounds)])
+        chosen = [scenes[i] for i in order[-self.count :].tolist()]
+        pictures = [
+            picture
+            for start in range(0, self.count, _DRAWN)
+            for picture in _pictures(render(chosen[start : start + _DRAWN], generator))
+        ]
+        return [scene.caption() for scene in chosen], pictures
+
+
+@dataclass(frozen=True)
 class Clips:
     """Clips of one moving shape, as the embedded video model was trained on.
 
@@ -162,7 +197,7 @@ class Clips:
         return render_motion(random_motions(self.count, generator), generator)
 
 
-INPUTS: dict[str, type] = {kind.__name__: kind for kind in (Texts, Photos, Scenes, Curves, Clips)}
+INPUTS: dict[str, type] = {kind.__name__: kind for kind in (Texts, Photos, Scenes, Curves, Captioned, Clips)}
 
 
 def _pictures(pixels: torch.Tensor) -> list[Any]:

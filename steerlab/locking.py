@@ -67,8 +67,24 @@ def _names_sites(opened: Opened, at: str) -> bool:
 
 
 def count(data: Any) -> int:
-    """How many inputs."""
+    """How many inputs; of texts with their images, how many pairs."""
+    if _paired(data):
+        return len(data[0])
     return len(data) if isinstance(data, (list, tuple, torch.Tensor)) else 1
+
+
+def first_of(data: Any) -> Any:
+    """The first input, as the model takes it."""
+    if _paired(data):
+        return tuple(part[:1] for part in data)
+    return data[:1] if isinstance(data, (list, tuple, torch.Tensor)) else data
+
+
+def _paired(data: Any) -> bool:
+    """Whether the inputs are texts and images: two sequences that are equally long."""
+    rows = (list, tuple, torch.Tensor)
+    both = isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, rows) for part in data)
+    return both and len(data[0]) == len(data[1])
 
 
 def read_lock(path: str | Path) -> Lock:

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from steerlab.errors import SteerlabError
-from steerlab.locking import count, lock_of, places
+from steerlab.locking import count, first_of, lock_of, places
 from steerlab.page.pieces import duration
 from steerlab.recipe import Opened, Recipe
 
@@ -82,8 +82,7 @@ def _time(opened: Opened) -> str:
 
 def _seconds_of_one(opened: Opened) -> float:
     """Seconds in which one input passes the bare model; for a pipeline, one denoising step."""
-    model, data = opened.model, opened.data
-    first = data[:1] if isinstance(data, (list, tuple, torch.Tensor)) else data
+    model, first = opened.model, first_of(opened.data)
     if isinstance(model.module, nn.Module):
         inputs = model._prepared(first)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from steerlab.numerics.geometry import unit
 from steerlab.numerics.modality import ModalityClasses
 
 BLOCK = 512  # rows of the bridge held at once
@@ -82,6 +83,42 @@ def top_bridges(
         values, order = values.topk(min(count, len(values)))
         places = places[order]
     return BridgePairs(places // len(d), places % len(d), values)
+
+
+def population_plan(first: torch.Tensor, second: torch.Tensor, *, atoms: torch.Tensor) -> torch.Tensor:
+    """Exact transport of the first group's energy over atoms to the second's, at the cost ``1 - cos``.
+
+    It needs no pairs: ``Gamma = argmin sum_kl G_kl (1 - cos(d_k, d_l))`` with rows that sum to
+    ``E1 / sum E1`` and columns that sum to ``E2 / sum E2`` (arXiv 2602.06218). ``Gamma * (D D^T)``
+    is the population bridge.
+
+    Parameters
+    ----------
+    first, second : Tensor
+        Energies ``[atom]``; a few hundred atoms at most, since the plan has a number for each pair.
+    atoms : Tensor
+        ``[atom, dim]``.
+
+    Returns
+    -------
+    Tensor
+        ``[atom, atom]``, which sums to 1.
+    """
+    from scipy.optimize import linprog
+    from scipy.sparse import identity, kron, vstack
+
+    unit_atoms = unit(atoms)
+    cost = (1 - unit_atoms @ unit_atoms.T).clamp_min(0).flatten()
+    sides = [side.double() / side.double().sum() for side in (first, second)]
+    count = len(atoms)
+    ones = torch.ones(1, count, dtype=torch.float64).numpy()
+    sums = vstack([kron(identity(count), ones), kron(ones, identity(count))])
+    # the last sum follows from the others, and rounding would let it contradict them
+    wanted = torch.cat(sides).cpu().numpy()[:-1]
+    found = linprog(cost.cpu().numpy(), A_eq=sums.tocsr()[:-1], b_eq=wanted, method="highs")
+    if not found.success:
+        raise ValueError(f"the energies cannot be carried over: {found.message}")
+    return torch.as_tensor(found.x, device=first.device).view(count, count)
 
 
 def bridge_energy(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

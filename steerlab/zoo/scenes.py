@@ -72,6 +72,24 @@ def vocabulary() -> list[str]:
     return [*COUNTS, *SIZES, *COLOURS, *shapes, "in", "on", "the", *PLACES]
 
 
+def every_scene() -> list[Scene]:
+    """Every scene there is, once: 576 with a caption of their own."""
+    single = [
+        Scene(colour, shape, size, place)
+        for colour in COLOURS
+        for shape in SHAPES
+        for size in SIZES
+        for place in PLACES
+    ]
+    many = [
+        Scene(colour, shape, "small", "center", count)
+        for colour in COLOURS
+        for shape in SHAPES
+        for count in range(2, len(COUNTS) + 1)
+    ]
+    return single + many
+
+
 def random_scenes(count: int, generator: torch.Generator) -> list[Scene]:
     """Scenes with every attribute drawn evenly; two thirds show one object."""
 
