@@ -4,6 +4,8 @@ from steerlab.analyzers.atom_dose import AtomDose
 from steerlab.analyzers.attention_maps import AttentionMaps
 from steerlab.analyzers.base import ANALYZERS, Analyzer
 from steerlab.analyzers.bfd import Factors
+from steerlab.analyzers.bimodal import Bimodal, Composed
+from steerlab.analyzers.blocks import Blocks
 from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.cyclic import Cyclic
 from steerlab.analyzers.heads import HeadGrid
@@ -25,6 +27,9 @@ __all__ = [
     "Analyzer",
     "AtomDose",
     "AttentionMaps",
+    "Bimodal",
+    "Blocks",
+    "Composed",
     "ContrastiveVector",
     "Cyclic",
     "Factors",
