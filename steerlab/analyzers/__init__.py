@@ -6,6 +6,7 @@ from steerlab.analyzers.base import ANALYZERS, Analyzer
 from steerlab.analyzers.bfd import Factors
 from steerlab.analyzers.bimodal import Bimodal, Composed
 from steerlab.analyzers.blocks import Blocks
+from steerlab.analyzers.concept_manifold import ConceptManifold
 from steerlab.analyzers.contrastive import ContrastiveVector
 from steerlab.analyzers.cyclic import Cyclic
 from steerlab.analyzers.heads import HeadGrid
@@ -30,6 +31,7 @@ __all__ = [
     "Bimodal",
     "Blocks",
     "Composed",
+    "ConceptManifold",
     "ContrastiveVector",
     "Cyclic",
     "Factors",
