@@ -230,6 +230,7 @@ def atom_groups(
     else:
         links = LINKINGS[how.method].pairs(wide)
     couplings = links if how.method == "ising" else LINKINGS["ising"].pairs(wide)
+    couplings = torch.where(couplings.abs() >= LINKINGS["ising"].threshold, couplings, 0.0)
     least = LINKINGS[how.method].threshold if how.threshold is None else how.threshold
     sizes = links.nan_to_num().abs().fill_diagonal_(0.0)
     sizes = torch.where(sizes >= least, sizes, 0.0)

@@ -69,8 +69,8 @@ def receptive_spread(points: torch.Tensor, fires: torch.Tensor) -> torch.Tensor:
     """How much of the manifold an atom answers to: 1 everywhere, towards 0 for a patch.
 
     Median distance between the points that fire the atom, over the mean distance between all points (the
-    definition of a replication of arXiv 2604.28119). A pair is of two points; an atom that fires at fewer
-    than two has no spread.
+    definition of a replication of arXiv 2604.28119). An atom that fires at one point alone has a spread of 0
+    (our own).
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def receptive_spread(points: torch.Tensor, fires: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     Tensor
-        ``[atom]``; nan where an atom fires at fewer than two points.
+        ``[atom]``; nan where an atom never fires.
     """
     places = points.double()
     distances = torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
@@ -91,7 +91,8 @@ def receptive_spread(points: torch.Tensor, fires: torch.Tensor) -> torch.Tensor:
     spreads = []
     for own in fires.T:
         pairs = apart[own[one] & own[other]]
-        spreads.append(pairs.quantile(0.5) / apart.mean() if len(pairs) else apart.new_tensor(torch.nan))
+        alone = apart.new_tensor(0.0 if bool(own.any()) else torch.nan)
+        spreads.append(pairs.quantile(0.5) / apart.mean() if len(pairs) else alone)
     return torch.stack(spreads)
 
 
@@ -108,9 +109,10 @@ def regime(spans: int | None, codes: int | None, *, spread: float, positive: flo
     """Global, tiling or dilution; the three regimes are those of arXiv 2604.28119, the rule is our own.
 
     *Global*: the codes need at most 1.5 times the atoms that the span needs, and these atoms answer to three
-    quarters of the manifold or more. *Tiling*: they need more, answer to patches (a spread below a half), and
-    where couplings are known at most .15 of them are positive. *Dilution*: what is neither, also where the
-    codes never explain the share. *Undecided*: where not even the span does.
+    quarters of the manifold or more. *Tiling*: they answer to patches (a spread below a half), and where
+    couplings are known at most .15 of them are positive; of few values, patches can be as few as the
+    directions that the span needs. *Dilution*: what is neither. *Undecided*: where not even the span explains
+    the share.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ def regime(spans: int | None, codes: int | None, *, spread: float, positive: flo
         label = "undecided"
     elif ratio is not None and ratio <= FEW_MORE and spread >= EVERYWHERE and not positive < TILED:
         label = "global"
-    elif (ratio is None or ratio > FEW_MORE) and spread < PATCH and not positive > TILED:
+    elif spread < PATCH and not positive > TILED:
         label = "tiling"
     else:
         label = "dilution"

@@ -20,6 +20,7 @@ def test_spread_is_one_everywhere_and_small_for_a_patch():
     assert float(spread[0]) == pytest.approx(math.sqrt(2) * math.pi / 4, abs=0.01)
     assert spread[1:].tolist() == pytest.approx([math.pi / 4 / 3.414 / (4 / math.pi)] * 8, abs=0.01)
     assert bool(receptive_spread(points, torch.zeros(720, 1, dtype=torch.bool)).isnan().all())
+    assert receptive_spread(points, torch.arange(720)[:, None] == 5).tolist() == [0.0]
 
 
 def test_tuning_curves_are_means_of_values():
@@ -41,7 +42,8 @@ def test_the_verdict_follows_atoms_needed_and_patches():
     assert regime(2, 8, spread=0.2, positive=0.0).label == "tiling"
     assert regime(2, 8, spread=0.2, positive=0.6).label == "dilution"
     assert regime(2, 8, spread=0.9).label == "dilution"
-    assert regime(2, None, spread=0.2).label == "tiling"
+    assert regime(6, 7, spread=0.0, positive=0.0).label == "tiling"
+    assert regime(2, None, spread=0.6).label == "dilution"
     assert regime(None, None, spread=1.0).label == "undecided"
     assert regime(2, 7, spread=0.2).ratio == 3.5
 
