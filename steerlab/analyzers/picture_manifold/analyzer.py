@@ -122,7 +122,7 @@ class PictureManifold(Analyzer):
         filled = tables(walks, fitted, self.reader, (self.start, self.end))
         return Report(
             title=f"Pictures steered from {self.start} to {self.end} at {self.at}",
-            about=f"{len(self.seeds)} seeds with {len(templates)} prompts in turn; the manifold of "
+            about=f"One picture a seed, {len(self.seeds)} in all, from {len(templates)} prompts; manifold of "
             f"{len(self.values)} values, as asked in {fitted.told['as asked']:.0%} of their own pictures; "
             f"{fitted.told['between']:.0%} of the variance inside the object lies between values, and where "
             f"the object is can be read with R2 = {fitted.told['read']:.2f}.",
