@@ -235,3 +235,21 @@ def test_a_wiring_where_edits_belong_says_how_it_is_applied(models):
     model = models["zoo:shapes-vit"]
     with pytest.raises(sl.SteerlabError, match="a Wiring exchanges blocks; write with sl.rewired"):
         model.edit(wired(model, {1: 0}))
+
+
+def test_blocks_that_are_left_out_leave_the_others_their_own_cache(models):
+    llama = models["llama"]
+    ids = torch.tensor([[1, 2, 3, 4]])
+    whole = llama.capture({"input_ids": ids}, at="blocks.0.resid")["blocks.0.resid"]
+    past = llama.module(input_ids=ids[:, :3], use_cache=True).past_key_values
+    with llama.edit({"blocks.1.resid_pre": sl.Replace(whole[:, 3:])}), rewired(llama, {0: None}, cached=True):
+        made = llama.module(input_ids=ids[:, 3:], past_key_values=past, use_cache=True).logits
+    assert torch.allclose(made, llama.logits({"input_ids": ids})[:, 3:], atol=1e-5)
+    with (
+        pytest.raises(sl.SteerlabError, match="left out, and not exchanged"),
+        rewired(llama, {2: 1}, cached=True),
+    ):
+        pass
+    surrogate = random_surrogate(llama, "blocks", (1, 3), (2,))
+    with pytest.raises(sl.SteerlabError, match="cached=False"), rewired(llama, surrogate, cached=True):
+        pass
