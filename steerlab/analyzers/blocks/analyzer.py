@@ -13,7 +13,7 @@ from steerlab.analyzers.base import Analyzer
 from steerlab.analyzers.batches import first_rows
 from steerlab.analyzers.blocks.factors import Factor, factor_of
 from steerlab.analyzers.blocks.measuring import bits_table, fullness_table, moments_of
-from steerlab.analyzers.blocks.sampling import Sample, gathered
+from steerlab.analyzers.blocks.sampling import Sample, chosen, gathered
 from steerlab.analyzers.blocks.steering import SHARES, Plan, evidence_of_steering, steered, straight_steps
 from steerlab.analyzers.blocks.tables import (
     blocks_table,
@@ -224,7 +224,7 @@ class Blocks(Analyzer):
             reading = fit_readout(known.later, known.values, factor.period)
             odd = list(range(1, len(asked.data), 2))[: self.steered]
             plan = Plan(asked.sites, curve, reading, factor.at(odd), steps, named, self.tokens)
-            sums = steered(asked.model, [asked.data[i] for i in odd], plan, self.batch)
+            sums = steered(asked.model, chosen(asked.data, odd), plan, self.batch)
             tables["steering"] = steering_table(sums, plan)
             evidence.append(evidence_of_steering(sums, plan))
         return tables, edits, tuple(evidence)
@@ -266,5 +266,5 @@ class Blocks(Analyzer):
         known = known.where(block.presence(known.rows) > 0)
         labels, places = factor.bins(known.values)
         present, labels = labels.unique(return_inverse=True)
-        shape = Shape(places[present], periods=(factor.period,), smooth=1.0)
+        shape = Shape(places[present], periods=(factor.period,))
         return block.curve(known.rows, labels, shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -78,6 +78,11 @@ def looked_at(acts: Activations, site: Site, tokens: TokenChoice | None) -> tupl
     return x[keep].cpu(), inputs[keep].cpu()
 
 
+def chosen(data: Any, numbers: Sequence[int]) -> Any:
+    """Some of the inputs."""
+    return data[list(numbers)] if isinstance(data, torch.Tensor) else [data[i] for i in numbers]
+
+
 def gathered(
     model: Model,
     data: Any,
@@ -100,8 +105,8 @@ def gathered(
         Its ``rows``, ``batch``, ``tokens`` and ``seed``.
     """
     here, later = sites
-    if not isinstance(data, Sized):
-        raise SteerlabError(f"Blocks: {type(data).__name__} has no length; pass a list of inputs")
+    if not isinstance(data, Sized) or isinstance(data, (str, Mapping)):
+        raise SteerlabError(f"Blocks: pass a list of inputs or one tensor, not {type(data).__name__}")
     quota = -(-ask.rows * ask.batch // max(len(data), 1))
     parts, first = [], 0
     for number, batch in enumerate(in_batches(data, ask.batch)):

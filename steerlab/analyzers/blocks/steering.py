@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from steerlab.activations import Activations
 from steerlab.analyzers.batches import in_batches
 from steerlab.analyzers.blocks.factors import Factor
 from steerlab.analyzers.blocks.sampling import choice_of
@@ -113,18 +114,22 @@ def _batch(model: Model, inputs: Any, plan: Plan, first: int) -> torch.Tensor:
     x = base[here].float()
     choice = choice_of(base, later, plan.tokens)
     true = plan.factor.values[first : first + len(inputs)]
-    before, values, known = _read(base.tokens(choice)[later], plan, true)
+    before, values, _ = _read(_chosen(base, choice)[later], plan, true)
     for i, move in enumerate(plan.moves):
         target = values + move
         at_first = plan.factor.distance(before, target)
         for arm, edit in enumerate(_arms(x, plan, move)):
             with model.edit({here: edit}, strict=False):
                 acts = model.capture(inputs, later)
-            after = _read(acts.tokens(choice)[later], plan, true)[0]
+            after = _read(_chosen(acts, choice)[later], plan, true)[0]
             way = plan.factor.way(before, after)
             numbers = (at_first, plan.factor.distance(after, target), way, torch.ones_like(way))
             found[i, arm] = torch.stack([n.double().sum() for n in numbers])
     return found
+
+
+def _chosen(acts: Activations, choice: TokenChoice | None) -> Activations:
+    return acts if choice is None else acts.tokens(choice)
 
 
 def _arms(x: torch.Tensor, plan: Plan, move: float) -> Iterator[Edit]:
