@@ -57,6 +57,11 @@ SMALLER = {
     ),
     "llm/contrastive_vector": (PROSE, {"contexts": ["She read the letter and felt"], **FEW}, [0]),
     "llm/steer_with_an_atom": (PROSE, COOKING | FEW, [0, 2]),
+    "llm/cyclic": (
+        Texts(["2 + 3 = 5\n3 + 6 = 9\n"]),
+        {"second": ["1", "2"], "acted": 2, "targets": 3, "turns": [1], "controls": 1},
+        [2, 3, 4],
+    ),
     "diffusion/edit_a_picture": (
         Texts(["a large red square in the center", "a large red star in the center"]),
         {"seeds": [0], "controls": 1},

@@ -31,8 +31,6 @@ from steerlab.numerics.fourier import Spectrum, spectrum
 from steerlab.report import Evidence, Report
 from steerlab.store import made_on
 
-TARGETS = 12  # numbers that are steered to, at most
-
 
 @dataclass(frozen=True)
 class Cyclic(Analyzer):
@@ -68,6 +66,8 @@ class Cyclic(Analyzer):
         Principal components to which probes are kept.
     acted : int
         Prompts that are answered rightly and on which edits are tried; the code is fitted to the others.
+    targets : int
+        Numbers that are steered to, at most.
     turns : list of int
         What is added by turning.
     controls, batch : int
@@ -89,6 +89,7 @@ class Cyclic(Analyzer):
     longest: int = 20
     components: int = 30
     acted: int = 16
+    targets: int = 12
     turns: Sequence[int] = (1, 2)
     controls: int = 3
     batch: int = 16
@@ -96,7 +97,7 @@ class Cyclic(Analyzer):
 
     def __post_init__(self) -> None:
         check_texts(self, "first")
-        check_whole(self, "acted", "controls", "batch", "components")
+        check_whole(self, "acted", "targets", "controls", "batch", "components")
         check_whole(self, "longest", least=3)
         if not isinstance(self.template, str) or "{a}" not in self.template:
             raise SteerlabError(f"Cyclic: template={self.template!r} holds no {{a}}")
@@ -231,8 +232,8 @@ class Cyclic(Analyzer):
         """What every edit did, and interventions."""
         sums, acted, x = asked
         mine = sums.only(acted)
-        numbers = [n for n in sums.numbers.unique().tolist()]
-        targets = torch.tensor(numbers[:: max(1, -(-len(numbers) // TARGETS))])
+        numbers = sums.numbers.unique().tolist()
+        targets = torch.tensor(numbers[:: max(1, -(-len(numbers) // self.targets))])
         rest = [i for i in range(len(sums)) if i not in set(acted)]
         lookup = {int(sums.numbers[i]): i for i in rest}
         targets = torch.tensor([n for n in targets.tolist() if n in lookup])
