@@ -22,6 +22,7 @@ from steerlab.analyzers.similarity import Similarity
 from steerlab.analyzers.sinks import SinkCauses, Sinks
 from steerlab.analyzers.streaming import Streaming
 from steerlab.analyzers.temporal import Temporal
+from steerlab.analyzers.translation import Translation
 
 __all__ = [
     "ANALYZERS",
@@ -49,4 +50,5 @@ __all__ = [
     "Sinks",
     "Streaming",
     "Temporal",
+    "Translation",
 ]

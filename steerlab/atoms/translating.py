@@ -30,6 +30,8 @@ class TranslationReport:
     cosine, off_target : Tensor
         A concept is added in model i, which encodes again; cosine of what the changed codes change in
         model j with j's atom, and the share of that change off its line, ``[source, target, concept]``.
+    elsewhere : Tensor
+        The same cosine with the atom of another concept, like `cosine`: what a wrong index would give.
     concepts : Tensor
         Which concepts were edited, ``[concept]``.
     """
@@ -39,6 +41,7 @@ class TranslationReport:
     consistency: torch.Tensor
     cosine: torch.Tensor
     off_target: torch.Tensor
+    elsewhere: torch.Tensor
     concepts: torch.Tensor
 
 
@@ -71,7 +74,7 @@ def translation(
     wrong = [[RunningR2() for _ in dictionaries] for _ in dictionaries]
     sums = torch.zeros(count, 2, atoms, dtype=torch.float64)
     cross = torch.zeros(count, count, atoms, dtype=torch.float64)
-    edits = torch.zeros(2, count, count, len(chosen), dtype=torch.float64)
+    edits = torch.zeros(3, count, count, len(chosen), dtype=torch.float64)
     rows = 0
     for batch in tqdm(batches, desc="translating", disable=None, leave=False):
         x = [part.reshape(-1, part.shape[-1]) for part in batch]
@@ -87,7 +90,8 @@ def translation(
                 cross[i, j] += (codes * z[j]).sum(0)
         for number, concept in enumerate(chosen.tolist()):
             for i in range(count):
-                edits[:, i, :, number] += _edited(dictionaries, x[i], z[i], i, concept)
+                wrong_one = int(order[concept]) if int(order[concept]) != concept else (concept + 1) % atoms
+                edits[:, i, :, number] += _edited(dictionaries, x[i], z[i], i, (concept, wrong_one))
     if not rows:
         raise SteerlabError("no activations: there is not one row to translate")
     mean, square = sums[:, 0] / rows, sums[:, 1] / rows
@@ -100,15 +104,20 @@ def translation(
         torch.where(size > 1e-12, together / size, torch.nan),
         edits[0] / rows,
         edits[1] / rows,
+        edits[2] / rows,
         chosen,
     )
 
 
 def _edited(
-    dictionaries: Sequence[Dictionary], x: torch.Tensor, codes: torch.Tensor, source: int, concept: int
+    dictionaries: Sequence[Dictionary],
+    x: torch.Tensor,
+    codes: torch.Tensor,
+    source: int,
+    pair: tuple[int, int],
 ) -> torch.Tensor:
-    """Sums over rows of cosine and off-target share in every model, ``[2, target]``."""
-    own = dictionaries[source]
+    """Sums over rows of cosine, off-target share and cosine with a wrong atom, ``[3, target]``."""
+    own, (concept, wrong) = dictionaries[source], pair
     active = codes[:, concept]
     amount = float(active[active > 0].mean()) if bool((active > 0).any()) else 1.0
     after = own.encode(x + amount * own.decoder[concept]).double()
@@ -116,6 +125,8 @@ def _edited(
     for target in dictionaries:
         change = (after - codes) @ target.decoder.double()
         cosine, rest = edit_agreement(change, target.decoder[concept])
+        other, _ = edit_agreement(change, target.decoder[wrong])
         # where nothing changes the concept was not even read again: that is no agreement
-        found.append(torch.stack([cosine.nan_to_num(0.0).sum(), rest.nan_to_num(1.0).sum()]))
+        three = (cosine.nan_to_num(0.0), rest.nan_to_num(1.0), other.nan_to_num(0.0))
+        found.append(torch.stack([one.sum() for one in three]))
     return torch.stack(found, 1)

@@ -35,6 +35,7 @@ def test_codes_of_each_model_decode_into_each_and_only_under_the_shared_index(tr
     # a third concept costs one of the two that were there, so the change cannot lie on the line alone
     assert float(scores.cosine.mean()) > 0.5
     assert float(scores.off_target.mean()) < 0.65
+    assert abs(float(scores.elsewhere.mean())) < 0.1
 
 
 def test_the_same_number_is_the_same_planted_concept_in_both_models(trained):
