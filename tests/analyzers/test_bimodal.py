@@ -205,6 +205,7 @@ def test_bimodal_queries_win_where_captions_leak():
     real = float(table["distance of real pictures"][0])
     assert far[row[composing.BIMODAL]] == pytest.approx(real, abs=0.01)
     assert far[row[composing.NAIVE]] > real + 0.17
+    assert found[row[composing.EDIT]] >= 0.99
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,10 @@ class Composed(Analyzer):
 
     Of every held out pair whose caption holds one of some words, and whose caption with another of them is
     that of a picture of the gallery, the query is the picture and a caption of the change. It is made by
-    ``x_picture + decode(z_B)`` with the bimodal codes of the change (arXiv 2602.06218, which adds to the
-    reconstruction of the picture and whose dictionaries have no constant; both stand beside it), by naive
-    addition, and by either part alone. Told are recall among all pictures of the gallery, the source's own
+    ``rebuilt(x_picture) + decode(z_B)`` with the bimodal codes of the change (arXiv 2602.06218, without the
+    decoder's constant, which stands beside it), by adding the two embeddings, or their reconstructions as
+    that paper does, and by either part alone. Adding to the embedding itself is the intervention, our own.
+    Told are recall among all pictures of the gallery, the source's own
     twin included, and how far queries are from real embeddings: ``1 - cos`` to the k-th nearest picture.
 
     Parameters
