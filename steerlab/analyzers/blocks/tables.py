@@ -112,8 +112,7 @@ def plots_of(tables: dict[str, Table], factor: Factor | None, at: str) -> dict[s
             f"Bits to send one activation of {at}",
             {
                 "names": "featurizer",
-                "y": "support,code,residual,dictionary",
-                "form": "stacked",
+                "y": "total,support,code,residual,dictionary",
                 "label": "bits an activation",
             },
         ),
