@@ -52,7 +52,7 @@ class ManifoldSteering(Analyzer):
     reading : str
         ``"token"`` or ``"whole"``, see `Outcomes.of`.
     coords : str
-        ``"means"``, ``"angle"`` or ``"order"``, see `Fitting`.
+        ``"order"``, ``"means"`` or ``"angle"``, see `Fitting`.
     group_by : str
         What prompts are grouped by: the ``"truth"`` (the paper's) or the model's own ``"prediction"``.
     least_accuracy : float
@@ -79,7 +79,7 @@ class ManifoldSteering(Analyzer):
     offsets: Sequence[int] = (1,)
     counts: Sequence[str] = ()
     reading: str = "token"
-    coords: str = "means"
+    coords: str = "order"
     group_by: str = "truth"
     least_accuracy: float = 0.0
     named_at: str | None = None

@@ -20,7 +20,7 @@ from steerlab.numerics.coordinates import TURN, angles
 from steerlab.numerics.linear import principal_components
 from steerlab.numerics.simplex import roots
 
-COORDS = ("means", "angle", "order")
+COORDS = ("order", "means", "angle")
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,15 +148,15 @@ class Fitting:
     Parameters
     ----------
     coords : str
-        Of cyclic values: ``"angle"``, in the plane of the first two components of all prompts (the paper's);
-        ``"means"``, in that of the values' means, which other differences between prompts do not turn (our
-        own); ``"order"``, equally far apart in their order (our own). Values that do not close have their
-        numbers.
+        Of cyclic values: ``"order"``, equally far apart in their order, so that both curves go the same way
+        round from value to value (our own); ``"angle"``, in the plane of the first two components of all
+        prompts (the paper's); ``"means"``, in that of the values' means, which other differences between
+        prompts do not turn (our own). Values that do not close have their numbers.
     pca : int
         How many components hold the curve of activations; at most one less than prompts.
     """
 
-    coords: str = "means"
+    coords: str = "order"
     pca: int = 64
 
     def manifold(self, x: torch.Tensor, labels: torch.Tensor, concept: Concept, site: str) -> Manifold:

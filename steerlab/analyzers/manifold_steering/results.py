@@ -205,6 +205,17 @@ class Results:
                         unit=UNIT,
                     )
                 )
+        count = len(next(iter(self.walks.values())).behaviour)
+        natural = self.curves[1].nearest(self.seen.behaviour.double())[1]
+        found.append(
+            Evidence(
+                "energy along the manifold (floor: that of as many answers of all prompts as they are)",
+                "intervened",
+                energy["manifold"],
+                floor=count * float(natural.mean()),
+                unit=UNIT,
+            )
+        )
         found.append(
             Evidence(
                 "correlation of distances along both curves (control: straight distances)",
