@@ -147,7 +147,7 @@ class Translation(Analyzer):
             evidence=(
                 *_evidence(scores),
                 Evidence(
-                    "the same concept added in both models changes both outputs alike (controls: wrong pairs)",
+                    "the same concept added in both models changes both outputs alike (controls: others)",
                     "intervened",
                     float(alike.diagonal().mean()),
                     tuple(chance),
@@ -180,8 +180,8 @@ class Translation(Analyzer):
         """Mean change of the output when each concept is added, ``[concept, dim]``."""
         found = []
         for concept, amount in zip(*what, strict=True):
-            with place.model.edit(place.changes(Add(dictionary.decoder[concept], float(amount)))):
-                found.append((place.read(data) - base).mean(0))
+            edit = Add(dictionary.decoder[concept], float(amount))
+            found.append((place.read(data, edit) - base).mean(0))
         return torch.stack(found)
 
     def _shifts(self, count: int) -> list[int]:

@@ -129,7 +129,7 @@ def test_moves_change_the_output_as_the_colours_do(model, pictures, means, tmp_p
 
 
 def test_a_dictionary_is_trained_and_a_run_that_was_cut_off_goes_on(model, pictures, tmp_path):
-    analyzer = asked(corpus=pictures, atoms=24, k=3, steps=120)
+    analyzer = asked(corpus=pictures, atoms=24, k=3, steps=120, acted=8, controls=1)
     plain = analyzer(model, pictures)
     with keeping(tmp_path):
         first = analyzer(model, pictures)
@@ -137,6 +137,7 @@ def test_a_dictionary_is_trained_and_a_run_that_was_cut_off_goes_on(model, pictu
         second = analyzer(model, pictures)
     assert keeper.reused >= 2
     for report in (first, second):
+        assert [one.effect for one in report.evidence] == [one.effect for one in plain.evidence]
         torch.testing.assert_close(report.tables["capture"], plain.tables["capture"], equal_nan=True)
     groups = plain.tables["groups"]
     assert bool((groups["size"] >= 2).all())

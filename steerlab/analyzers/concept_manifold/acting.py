@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from steerlab.analyzers.batches import in_batches
-from steerlab.analyzers.concept_manifold.gathering import gathered
+from steerlab.analyzers.concept_manifold.gathering import entries_of
 from steerlab.atoms import AtomGroup
 from steerlab.bases import Manifold
 from steerlab.bases.manifold_fitting import Shape
@@ -49,13 +50,20 @@ class Place:
         """The edit at its site, on the tokens that were looked at."""
         return {str(self.site): edit if self.tokens is None else edit.on(tokens=self.tokens)}
 
-    def read(self, inputs: Any) -> torch.Tensor:
-        """The readout of every input, the mean over its tokens, ``[input, dim]``."""
-        x, owners = gathered(
-            self.model, inputs, self.readout, tokens=self.tokens, batch=self.batch, most=1_000_000
-        )
-        sums = torch.zeros(int(owners.max()) + 1, x.shape[1], dtype=torch.float64)
-        return sums.index_add(0, owners, x.double()) / torch.bincount(owners)[:, None]
+    def read(self, inputs: Any, edit: Edit | None = None) -> torch.Tensor:
+        """The readout of every input, the mean over its tokens, perhaps under an edit; ``[input, dim]``."""
+        rows = []
+        for number, some in enumerate(in_batches(inputs, self.batch)):
+            what = f"readout {self.readout} {self.tokens} under {edit} batch {number} of {self.batch}"
+            rows.append(kept(what, lambda some=some: self._one(some, edit)))
+        return torch.cat(rows)
+
+    def _one(self, batch: Any, edit: Edit | None) -> torch.Tensor:
+        with nullcontext() if edit is None else self.model.edit(self.changes(edit)):
+            found = entries_of(self.model, batch, self.readout, self.tokens, 1_000_000).double()
+        owners = found[:, 0].long()
+        sums = torch.zeros(int(owners.max()) + 1, found.shape[1] - 1, dtype=torch.float64)
+        return sums.index_add(0, owners, found[:, 1:]) / torch.bincount(owners)[:, None]
 
 
 def matched(group: AtomGroup, rates: torch.Tensor, seed: int, avoid: torch.Tensor) -> AtomGroup | None:
@@ -130,9 +138,7 @@ def arrivals(
     base = place.read(inputs)
     found = []
     for target, edit in zip(targets, moves(manifold, targets), strict=True):
-        with place.model.edit(place.changes(edit)):
-            name = f"ConceptManifold move to {target} {edit} {float(edit.value.sum()):.6g}"
-            edited = kept(name, lambda: place.read(inputs))
+        edited = place.read(inputs, edit)
         others = labels != target
         change = (edited - base)[others].mean(0)
         wanted = base[labels == target].mean(0) - base[others].mean(0)

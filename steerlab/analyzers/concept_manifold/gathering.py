@@ -72,15 +72,15 @@ def gathered(
     rows, owners, done = [], [], 0
     for number, some in enumerate(in_batches(inputs, batch)):
         what = f"ConceptManifold {site} {tokens} batch {number} of {batch}, {share} each"
-        found = kept(what, lambda some=some: _entries(model, some, site, tokens, share))
+        found = kept(what, lambda some=some: entries_of(model, some, site, tokens, share))
         rows.append(found[:, 1:])
         owners.append(found[:, 0].long() + done)
         done = int(owners[-1].max()) + 1
     return torch.cat(rows), torch.cat(owners)
 
 
-def _entries(model: Model, batch: Any, site: Site, tokens: TokenChoice | None, share: int) -> torch.Tensor:
-    """Owner and activation of each kept token, ``[entry, 1 + dim]``."""
+def entries_of(model: Model, batch: Any, site: Site, tokens: TokenChoice | None, share: int) -> torch.Tensor:
+    """Row of the batch and activation of each kept token, at most `share` a row; ``[entry, 1 + dim]``."""
     acts = model.capture(batch, str(site))
     x = acts[str(site)].float()
     if "token" not in acts.axes[site]:
