@@ -176,7 +176,7 @@ class Results:
             "isometry": Plot(
                 "scatter",
                 "isometry",
-                f"Distances in both curves: r = {self.isometry.along:.3f}, {self.isometry.chord:.3f} straight",
+                f"Distances in both: r = {self.isometry.along:.3f}, {self.isometry.chord:.3f} straight",
                 {
                     "x": "along the curve",
                     "x label": "along the curve of activations",
