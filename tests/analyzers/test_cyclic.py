@@ -70,8 +70,8 @@ def test_the_model_that_copies_is_right_and_turning_adds(report):
     assert report.evidence[0].effect == 1.0
     table, success = report.tables["edits"], successes(report)
     assert success["steer"] == success["rotate by 4"] == success["rotate back by 1"] == 1.0
-    assert success["interchange of the code"] == success["interchange of everything"] == 1.0
-    assert success["interchange of a random subspace"] < 0.5
+    assert success["interchange: code"] == success["interchange: all"] == 1.0
+    assert success["interchange: random"] < 0.5
     at = table["edit"].index("rotate by 1")
     assert max(float(table[f"success random {i}"][at]) for i in range(3)) < 0.7
 
@@ -79,7 +79,7 @@ def test_the_model_that_copies_is_right_and_turning_adds(report):
 def test_a_period_that_is_left_out_leaves_the_answer_ambiguous(report):
     table, success = report.tables["edits"], successes(report)
     for period in (2, 5, 10):
-        assert success[f"steer without period {period}"] < 1.0
+        assert success[f"without period {period}"] < 1.0
     assert table["stays"][table["edit"].index("steer")] == 1.0
 
 

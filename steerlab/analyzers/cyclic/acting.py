@@ -87,17 +87,17 @@ def arms_of(
     parts = {"steer": code}
     if len(code.periods) > 1:
         rest = {t: [own for own in code.periods if own != t] for t in code.periods}
-        parts |= {f"steer without period {t:g}": code.only(own) for t, own in rest.items()}
+        parts |= {f"without period {t:.3g}": code.only(own) for t, own in rest.items()}
     arms = [Arm(name, _steering(some, 1.0, True), rows, to, name == "steer") for name, some in parts.items()]
-    arms.append(Arm("steer, ten times and in turn", _steering(code, 10.0, False), rows, to))
+    arms.append(Arm("ten times, in turn", _steering(code, 10.0, False), rows, to))
     for by in turns:
         wanted = sums.answer_to(sums.numbers + by)[None]
         arms.append(Arm(turn_named(by), _turning(code), torch.tensor([[float(by)]]), wanted, True))
     random = Subspace(
         torch.randn(len(code), code.dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     )
-    for name, basis in (("the code", code.subspace), ("a random subspace", random), ("everything", None)):
-        arms.append(Arm(f"interchange of {name}", _replacing(basis), sources, to))
+    for name, basis in (("code", code.subspace), ("random", random), ("all", None)):
+        arms.append(Arm(f"interchange: {name}", _replacing(basis), sources, to))
     return arms
 
 

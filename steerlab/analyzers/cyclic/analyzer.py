@@ -121,7 +121,7 @@ class Cyclic(Analyzer):
         spectra = self._spectra(sites, x, sums)
         best = self._chosen(model, spectra)
         tables = spectrum_tables(spectra, best, self.periods)
-        plots = spectrum_plots(best, self.periods)
+        plots = spectrum_plots(best, self.periods, len(sites))
         evidence = [self._seen(spectra[best], best)]
         here = x[sites.index(best)]
         if not self.answers:
@@ -203,7 +203,7 @@ class Cyclic(Analyzer):
 
     def _seen(self, one: Spectrum, best: str) -> Evidence:
         at = [one.periods.index(period) for period in self.periods]
-        named = ", ".join(f"{period:g}" for period in self.periods)
+        named = ", ".join(f"{period:.3g}" for period in self.periods)
         return Evidence(
             f"periods {named} at {best} in numbers that were held out (controls: numbers shuffled)",
             "observed",
@@ -256,8 +256,8 @@ class Cyclic(Analyzer):
         target = int(sums.numbers.max())
         edits: dict[str, Edit] = {turn_named(by): Rotate(code, by) for by in self.turns}
         edits[f"steer to {target}"] = ToNumber(code, target)
-        edits |= {f"erase period {t:g}": Zero(code.only([t])) for t in code.periods}
-        told = f"the number at {site} in periods {', '.join(f'{t:g}' for t in code.periods)}"
+        edits |= {f"erase period {t:.3g}": Zero(code.only([t])) for t in code.periods}
+        told = f"the number at {site} in periods {', '.join(f'{t:.3g}' for t in code.periods)}"
         return {
             name: made_on(model, {site: edit.on(tokens=where)}, f"{name}: {told}")
             for name, edit in edits.items()

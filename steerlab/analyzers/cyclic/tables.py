@@ -26,17 +26,17 @@ def spectrum_tables(spectra: Mapping[str, Spectrum], best: str, periods: Sequenc
     sites = {"site": list(spectra), "place": torch.arange(len(spectra))}
     for period in periods:
         at = own.periods.index(period)
-        sites[f"period {period:g}"] = torch.stack([one.share[at] for _, one in every]).clamp_min(0)
+        sites[f"period {period:.3g}"] = torch.stack([one.share[at] for _, one in every]).clamp_min(0)
     sites["shuffled"] = torch.stack(
         [one.null[:, [one.periods.index(period) for period in periods]].max() for _, one in every]
     ).clamp_min(0)
     return {"spectra": whole, "spectrum": single, "sites": sites}
 
 
-def spectrum_plots(best: str, periods: Sequence[float]) -> dict[str, Plot]:
-    """The spectrum of one site, and the periods from site to site."""
+def spectrum_plots(best: str, periods: Sequence[float], sites: int) -> dict[str, Plot]:
+    """The spectrum of one site, and the periods from site to site, where there are several."""
     share = "held-out R² (below 0 drawn as 0)"
-    return {
+    plots = {
         "spectrum": Plot(
             "lines",
             "spectrum",
@@ -49,13 +49,14 @@ def spectrum_plots(best: str, periods: Sequence[float]) -> dict[str, Plot]:
             "The periods from site to site",
             {
                 "x": "place",
-                "y": ",".join([*(f"period {period:g}" for period in periods), "shuffled"]),
+                "y": ",".join([*(f"period {period:.3g}" for period in periods), "shuffled"]),
                 "x label": "scanned site",
                 "x ticks": "whole",
                 "y label": share,
             },
         ),
     }
+    return plots if sites > 1 else {"spectrum": plots["spectrum"]}
 
 
 def accuracy_table(numbers: torch.Tensor, correct: torch.Tensor) -> Table:
