@@ -120,14 +120,15 @@ def test_findings_tell_an_ordered_curve_from_a_line_that_jumps():
         walk("line", (3, 3, 6, 6), (3, 3, 6, 6), (3, 3, 6, 6), sure=0.8, colourful=0.25),
         walk("random 0", (3, 3, 3, 3), (3, 3, 3, 3), (3, 3, 3, 3)),
     ]
+    walks[1].sure[2] = walks[1].sure[2] - 0.5
     walks[1].seen[1] = (one_hot(3, 3, 3) + one_hot(6, 6, 6)) / 2  # green and purple at once: off the ring
     ends = ("green", "purple")
-    order, rising, follow, kept, surer, brighter, nearer = found(walks, fitted, RING, ends)
+    order, rising, follow, kept, surer, least, brighter, nearer = found(walks, fitted, RING, ends)
     assert (order.effect, order.controls) == (pytest.approx(2 / 3), (0.0, 0.0))
     assert (rising.effect, rising.controls) == (1.0, (1.0, 0.0))
     assert follow.effect > follow.controls[0] > 0.5 and follow.controls[1] == 0
-    assert kept.effect == 1 and surer.effect == pytest.approx(0.21) and brighter.effect == 0.25
-    assert nearer.effect > 0.1
+    assert kept.effect == 1 and surer.effect == pytest.approx(0.21 + 0.125) and brighter.effect == 0.25
+    assert nearer.effect > 0.1 and least.effect == pytest.approx(0.71)
     assert surer.floor == pytest.approx(0.01 / 3**0.5) and "p = " in surer.claim
     filled = tables(walks, fitted, RING, ends)
     assert filled["read"]["curve"][[0, 1, 3]].tolist() == pytest.approx([135, 180, 270])

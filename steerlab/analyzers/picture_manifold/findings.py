@@ -21,7 +21,8 @@ def found(
     """Order, correlation and what is kept, beside the line and random steps; then curve against line.
 
     The floor of the first two is what pictures score that are not steered at all: one value whatever is
-    asked. Differences are paired by picture, over the means of its waypoints; their floor is the standard
+    asked. Differences are paired by picture, of means over its waypoints or of the least of them: a line
+    may stay with the first value for half of its way, where the checker is sure. Their floor is the standard
     error, and p is that of Student's paired test.
     """
     curve, line = walks[:2]
@@ -40,6 +41,7 @@ def found(
     follow = [reader.follow(asked.expand(one.shape).flatten(), one.flatten()) for one in read.values()]
     kept = [float(walk.rows("same").mean()) for walk in walks]
     surer = curve.rows("sure") - line.rows("sure")
+    least = curve.rows("sure").amin(1) - line.rows("sure").amin(1)
     brighter = curve.rows("colourful") - line.rows("colourful")
     nearer = energies(line, fitted).sum(1) - energies(curve, fitted).sum(1)
     return (
@@ -59,6 +61,7 @@ def found(
         _against(
             f"the checker is surer of {question} and {keeps} on the curve than on the line", surer.mean(1)
         ),
+        _against("where it is least sure, the checker is surer on the curve than on the line", least),
         _against("objects are more colourful on the curve than on the line", brighter.mean(1)),
         _against("what is seen on the line is farther from the behaviour manifold, in energy", nearer),
     )
