@@ -124,7 +124,7 @@ def pulled_back(
     with bar:
         for done in range(0, pulling.search.rounds, pulling.piece):
             count = min(pulling.piece, pulling.search.rounds - done)
-            controls, found = _piece(pursuit, controls, count, f"{asked}, once")
+            controls, found = _piece(pursuit, controls, count, f"{asked}, from round {done}")
             losses += found if not losses else found[1:]
             bar.update(len(found) - 1)
             bar.set_postfix(loss=f"{losses[-1]:.3g}")
@@ -161,4 +161,4 @@ def _measured(
     line = manifold.surface.at(places)[:, : points.shape[1]]
     length, whole = (float(one.diff(dim=0).norm(dim=-1).sum()) for one in (points, line))
     apart = [float(to_polyline(one, line).mean()) / manifold.gap for one in (points, chord)]
-    return Pullback(path, losses, agreement(points, line), agreement(chord, line), length / whole, *apart[::-1])
+    return Pullback(path, losses, agreement(points, line), agreement(chord, line), length / whole, *apart)
