@@ -33,12 +33,17 @@ def fits(held):
 def test_each_site_gets_the_point_of_its_own_manifold(held, fits):
     one = held("llama")
     edits = to_value(fits, "high", tokens="last")
+    before = one.model.capture(one.tiny.inputs, at=list(SITES))
     with one.model.edit(edits) as receipt:
         after = one.model.capture(one.tiny.inputs, at=list(SITES))
     for at in SITES:
         code = (after[at][0, -1].double() - fits[at].mean) @ fits[at].frame.T
         wanted = (fits[at].point("high") - fits[at].mean) @ fits[at].frame.T
         torch.testing.assert_close(code, wanted, atol=1e-5, rtol=0)
+        across = torch.eye(32).double() - fits[at].frame.T @ fits[at].frame
+        if at == SITES[0]:  # at the later site the rest is already another one
+            kept = (before[at][0, -1] - after[at][0, -1]).double() @ across
+            assert float(kept.abs().max()) < 1e-5
         assert receipt[at].fires == 1 and receipt[at].tokens == len(after[at])
     assert str(to_value(list(fits.values()), "high", tokens="last")) == str(edits)
     single = to_value(fits[SITES[1]], 2)
