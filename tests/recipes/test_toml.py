@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import steerlab as sl
-from steerlab.inputs import Clips, Scenes, Texts
+from steerlab.inputs import Captioned, Clips, Curves, Scenes, Texts
 from steerlab.keeping import keeping
 from steerlab.locking import lock_of
 from steerlab.made import Later, opened
@@ -43,6 +43,8 @@ SINKING = Texts(
         "from the bank and leaves it behind the next bend.",
     ]
 )
+ORDERED = Texts(["{x-3}, {x-2}, {x-1}, {x}, {x+1}", "The shop is open in {x-1}, {x} and {x+1}"])
+WAYS = {"waypoints": 3, "base": 2, "pairs": 2, "modes": ["manifold", "linear_subspace"]}
 SHARED = Distilling(
     batch=4, steps=6, steps_together=4, lr=3e-3, warmup=1, layer_scale=0.1, relative=True, hidden=32
 )
@@ -59,7 +61,7 @@ SMALLER = {
     "llm/steer_with_an_atom": (PROSE, COOKING | FEW, [0, 2]),
     "llm/cyclic": (
         Texts(["2 + 3 = 5\n3 + 6 = 9\n"]),
-        {"second": ["1", "2"], "acted": 2, "targets": 3, "turns": [1], "controls": 1},
+        {"second": ["0", "1"], "acted": 2, "targets": 3, "turns": [1], "controls": 1},
         [2, 3, 4],
     ),
     "diffusion/edit_a_picture": (
@@ -90,9 +92,26 @@ SMALLER = {
         {"nulls": 3, "draws": 1, "sizes": [0.1], "controls": 1, "batch": 4, "probed": 4, "surrogate": SHARED},
         [4, 9],
     ),
+    "vision/curve_block": (
+        Curves(16, 0, 224),
+        {"known": Curves(16, 0, 224), "steps": 120, "rows": 400, "steered": 2},
+        [0, 1],
+    ),
     "vision/sinks": (Scenes(24, 3), {"events": 4, "top": 2}, [0]),
+    "llm/weekdays": (ORDERED, WAYS, [0, 1]),
+    "llm/months": (ORDERED, WAYS, [0]),
     "llm/sinks": (SINKING, {"at": "blocks.17:21.pattern", "acted": 1, "controls": 1}, [2]),
     "video/attention_maps": (Clips(4), {}, [0, 1]),
+    "clip/close_the_gap": (
+        Captioned(256),
+        {"held": 64, "among": 64, "controls": 1, "atoms": 48, "k": 8, "steps": 120},
+        [0, 1, 2],
+    ),
+    "clip/composed_retrieval": (
+        Captioned(560),
+        {"gallery": 240, "controls": 1, "atoms": 48, "k": 6, "steps": 60},
+        [0],
+    ),
 }
 
 LOOPS = {  # the least number of batches that are kept
