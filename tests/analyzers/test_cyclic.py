@@ -182,3 +182,15 @@ def test_what_cannot_be_asked_is_told_at_once():
         Cyclic(**ASKED, at="blocks.0.resid", acted_at="blocks.1.resid", components=5)(lm, ["the "])
     with pytest.raises(SteerlabError, match="held out"):
         Cyclic("{a}", DIGITS[:3], number="first")(lm, ["the "])
+
+
+def test_of_every_number_a_prompt_is_left_for_the_fit():
+    lm = copying()
+    asked = Cyclic(**ASKED, at="blocks.0.resid", periods=PERIODS, components=5, acted=9, turns=(1,))
+    found = asked(lm, ["the ", "the cat "])  # twenty prompts, two of each number
+    success = successes(found)
+    assert success["steer"] == success["rotate by 1"] == 1.0
+    chosen = asked._acted(
+        torch.ones(12, dtype=torch.bool), torch.tensor([0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9])
+    )
+    assert sorted(chosen) in [[0, 10], [0, 11], [1, 10], [1, 11]]

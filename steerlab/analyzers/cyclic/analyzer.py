@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -136,7 +137,7 @@ class Cyclic(Analyzer):
         share = float(correct.double().mean())
         claim = f"sums answered rightly, of {len(sums)} prompts"
         evidence.insert(0, Evidence(claim, "observed", share, floor=1 / len(self.answers), unit="share"))
-        acted = self._acted(correct)
+        acted = self._acted(correct, sums.numbers)
         rest = [i for i in range(len(sums)) if i not in set(acted)]
         code = self._code(here[rest], sums.only(rest), best)
         found, offers = self._edits(model, best, code, (sums, acted, here))
@@ -216,7 +217,8 @@ class Cyclic(Analyzer):
     def _code(self, x: torch.Tensor, sums: Sums, site: str) -> FourierCode:
         return fourier_probes(x, sums.numbers, self.periods, components=self.components, site=site)
 
-    def _acted(self, correct: torch.Tensor) -> list[int]:
+    def _acted(self, correct: torch.Tensor, numbers: torch.Tensor) -> list[int]:
+        """Prompts that are answered rightly; of every number one is left for the fit."""
         right = correct.nonzero()[:, 0]
         if len(right) < 2:
             raise SteerlabError(
@@ -224,7 +226,14 @@ class Cyclic(Analyzer):
                 "can be steered; give contexts with solved examples, or ask without answers"
             )
         order = torch.randperm(len(right), generator=torch.Generator().manual_seed(0))
-        return right[order[: min(self.acted, max(1, len(right) // 2))]].tolist()
+        most = min(self.acted, max(1, len(right) // 2))
+        left = Counter(numbers.tolist())
+        acted: list[int] = []
+        for row in right[order].tolist():
+            if len(acted) < most and left[int(numbers[row])] > 1:
+                left[int(numbers[row])] -= 1
+                acted.append(row)
+        return acted or right[order[:1]].tolist()
 
     def _edits(
         self, model: Model, site: str, code: FourierCode, asked: tuple[Sums, list[int], torch.Tensor]
