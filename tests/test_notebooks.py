@@ -173,5 +173,14 @@ def test_two_shared_blocks_follow_the_path_and_the_order_is_given_back(executed)
     assert len(followed) == 3 and all(float(own) > float(still) + 0.2 for own, still in followed)
 
 
+def test_the_days_lie_on_a_ring_and_each_of_them_is_said(executed):
+    text = said(executed("09_manifold_steering"))
+    found = re.search(r"along the manifold \(control: .*: (\S+) of .*controls (\S+) to", text)
+    assert float(found[1]) > 0.8 > 2 * float(found[2])
+    along, straight = re.search(r"distances along both curves .*: (\S+) \(controls (\S+) to", text).groups()
+    assert float(along) > 0.95 > float(straight)
+    assert "say Friday: ' Friday'\nsay Sunday: ' Sunday'" in text and "as it is: ' Wednesday'" in text
+
+
 def test_the_index_names_every_notebook():
     assert re.findall(r"\((\w+)\.ipynb\)", INDEX) == NAMES

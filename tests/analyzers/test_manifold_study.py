@@ -68,6 +68,9 @@ def test_energies_by_gap_and_their_tests():
     assert found["gap"].tolist() == [1, 2, 3]
     assert torch.allclose(found["manifold"], torch.full((3,), 0.032).double(), atol=0.004)
     assert torch.allclose(found["linear"], torch.tensor([0.110, 2.38, 16.4]).double(), rtol=0.02)
+    assert torch.isfinite(found["linear low"]).all()
+    few = {key: one for key, one in walked_pairs().items() if key[0] in ((0, 1), (0, 2))}
+    assert list(tables.gap_table(few, VALUES, ["linear"])) == ["gap", "linear"]  # no errors of single pairs
     tests = tables.test_table(walked_pairs(), MODES)
     rows = list(zip(tests["mode"], tests["against"], strict=True))
     row = rows.index(("manifold", "linear"))

@@ -92,7 +92,7 @@ def mean_table(walks: Walks, modes: Sequence[str]) -> Table:
 
 
 def gap_table(walks: Walks, concept: Concept, modes: Sequence[str]) -> Table:
-    """A row a gap: mean energy of each mode over the pairs so far apart, with twice its standard error."""
+    """A row a gap: mean energy of each mode over the pairs so far apart, with its standard error."""
     gaps = sorted({concept.gap(*pair) for pair, _ in walks})
     table: dict[str, torch.Tensor | list] = {"gap": torch.tensor(gaps)}
     for mode in modes:
@@ -103,7 +103,9 @@ def gap_table(walks: Walks, concept: Concept, modes: Sequence[str]) -> Table:
             for g in gaps
         ]
         means, errors = (torch.stack([f(one) for one in several]) for f in (torch.mean, _error))
-        table |= {mode: means, f"{mode} low": means - errors, f"{mode} high": means + errors}
+        table[mode] = means
+        if bool(errors.isfinite().any()):  # a single pair has no error
+            table |= {f"{mode} low": means - errors, f"{mode} high": means + errors}
     return table
 
 
