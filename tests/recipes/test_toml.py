@@ -105,7 +105,7 @@ SMALLER = {
     "clip/close_the_gap": (
         Captioned(256),
         {"held": 64, "among": 64, "controls": 1, "atoms": 48, "k": 8, "steps": 120},
-        [0, 1, 2],
+        [0, 2],
     ),
     "clip/composed_retrieval": (
         Captioned(560),

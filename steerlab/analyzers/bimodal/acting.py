@@ -9,9 +9,9 @@ import torch
 from steerlab.analyzers.bimodal.pairs import Shared, lengths
 from steerlab.edits import Add, Edit, Project, Remove, Zero
 
-CLEAN, RESIDUAL = "nothing changed", "unimodal atoms removed, error kept"
+CLEAN, RESIDUAL = "nothing changed", "without unimodal atoms"
 REBUILT, BIMODAL, UNIMODAL = "reconstructed", "bimodal atoms alone", "unimodal atoms alone"
-MEANS, SHIFT, COMPLEMENT = "means subtracted", "shifted together", "bimodal atoms removed, error kept"
+MEANS, SHIFT, COMPLEMENT = "means subtracted", "shifted together", "without bimodal atoms"
 NUMBER, ENERGY = "random, as many", "random, equal energy"
 
 Arm = tuple[Edit | None, Edit | None]  # of the images' embeddings and of the texts'
@@ -20,10 +20,10 @@ Arm = tuple[Edit | None, Edit | None]  # of the images' embeddings and of the te
 def arms_of(shared: Shared, pairs: torch.Tensor, controls: int) -> dict[str, Arm]:
     """Every way of editing both embeddings, by name.
 
-    ``unimodal atoms removed, error kept`` is ``x - sum_{k not in B} z_k d_k``, our own; ``bimodal atoms
-    alone`` is what arXiv 2602.06218 does, ``sum_{k in B} z_k d_k``, here with the decoder's constant, and
-    zeros where no atom is shared. Means are those of embeddings of length 1, each taken off at the length of
-    its row.
+    ``without unimodal atoms`` is ``x - sum_{k not in B} z_k d_k``, our own, which keeps the error;
+    ``bimodal atoms alone`` is what arXiv 2602.06218 does, ``sum_{k in B} z_k d_k``, here with the decoder's
+    constant, and zeros where no atom is shared. Means are those of embeddings of length 1, each taken off at
+    the length of its row.
 
     Parameters
     ----------

@@ -24,7 +24,13 @@ from steerlab.analyzers.bimodal.acting import (
     changes_of,
     edited,
 )
-from steerlab.analyzers.bimodal.measuring import atom_table, bridge_tables, class_table, edit_table
+from steerlab.analyzers.bimodal.measuring import (
+    atom_table,
+    bridge_tables,
+    class_table,
+    edit_table,
+    living_table,
+)
 from steerlab.analyzers.bimodal.pairs import (
     Shared,
     aligned_settings,
@@ -104,7 +110,7 @@ class Bimodal(Analyzer):
             raise SteerlabError("Bimodal: dictionary is a trained dictionary of embeddings")
 
     def __call__(self, model: Model, data: Any) -> Report:
-        """Tables ``classes``, ``edits``, ``atoms``, ``dictionary``, ``bridges`` and ``points``."""
+        """Tables ``classes``, ``edits``, ``atoms``, ``dictionary``, ``bridges`` and those of the figures."""
         texts, images = check_pairs("Bimodal", data)
         if len(texts) < 2 * self.held:
             raise SteerlabError(
@@ -151,6 +157,7 @@ class Bimodal(Analyzer):
                 "classes": class_table(shared),
                 "edits": table,
                 "atoms": atom_table(shared),
+                "living atoms": living_table(shared),
                 **bridge_tables(shared, held),
                 **points,
             },
@@ -266,13 +273,14 @@ def _plots(table: Table, panels: dict[str, str]) -> dict[str, Plot]:
         )
     plots["atoms"] = Plot(
         "scatter",
-        "atoms",
-        "Energy of each atom in images and in texts",
+        "living atoms",
+        "What each atom holds, and of which side",
         {
-            "x": "energy of images",
-            "y": "energy of texts",
-            "x label": "energy in images",
-            "y label": "energy in texts",
+            "x": "score",
+            "y": "energy",
+            "x label": "the images' share of its energy",
+            "y label": "energy",
+            "y scale": "log",
             "classes": "class",
         },
     )

@@ -65,6 +65,18 @@ def atom_table(shared: Shared) -> Table:
     }
 
 
+def living_table(shared: Shared) -> Table:
+    """Score against energy of the atoms that are not dead."""
+    whole = atom_table(shared)
+    living = (~shared.classes.dead).nonzero()[:, 0]
+    return {
+        "atom": living,
+        "score": shared.score[living],
+        "energy": ((shared.images + shared.texts) / 2)[living],
+        "class": [whole["class"][i] for i in living.tolist()],
+    }
+
+
 def class_table(shared: Shared) -> Table:
     """Counts of the classes together with their shares of the energy: neither says much without the other."""
     masks, shares = shared.classes, shared.shares
