@@ -16,7 +16,7 @@ from steerlab.numerics.capture import pca_capture
 from steerlab.zoo.scenes import COLOURS, Scene, render
 
 AT = "blocks.5.resid"
-SCENES = [Scene(colour, shape) for colour in COLOURS for shape in ("circle", "star", "cross")]
+SCENES = [Scene(colour, shape) for colour in COLOURS for shape in ("circle", "star")]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def pictures():
 @pytest.fixture(scope="module")
 def means(model, pictures):
     x = model.capture(pictures, AT, tokens="cls")[AT][:, 0]
-    return x.view(len(COLOURS), 3, -1).mean(1)
+    return x.view(len(COLOURS), 2, -1).mean(1)
 
 
 def asked(**settings) -> ConceptManifold:
@@ -74,7 +74,7 @@ def axes(means: torch.Tensor) -> sl.Dictionary:
 
 
 def test_planted_tiles_and_planted_axes_are_told_apart(model, pictures, means):
-    tiled = asked(dictionary=tiles(means), corpus=pictures * 4, corpus_tokens="cls")(model, pictures)
+    tiled = asked(dictionary=tiles(means), corpus=pictures * 8, corpus_tokens="cls")(model, pictures)
     assert tiled.title.endswith("tiling")
     assert float(tiled.tables["atoms"]["spread"].nan_to_num().max()) < 0.6
     assert len(set(tiled.tables["atoms"]["prefers"])) == len(tiled.tables["atoms"]["atom"])
@@ -98,22 +98,22 @@ def test_random_dictionaries_stay_below(model, pictures, means):
 
 
 def test_removed_by_codes_tiles_leave_what_they_do_not_explain(model, pictures, means):
-    report = asked(dictionary=axes(means), acted=24, controls=1, share=0.99)(model, pictures)
+    report = asked(dictionary=axes(means), acted=8, controls=1, share=0.99)(model, pictures)
     acts = report.tables["acts"]
     one, other = acts["effect"].tolist()
     assert one > 0.05
     for intervention in ("remove the concept by codes", "remove the concept by span"):
         with model.edit(report.interventions[intervention]):
             edited = model.capture(pictures, AT, tokens="cls")[AT][:, 0]
-        left = (edited.view(8, 3, -1).mean(1) - means.mean(0)).norm() / (means - means.mean(0)).norm()
+        left = (edited.view(8, 2, -1).mean(1) - means.mean(0)).norm() / (means - means.mean(0)).norm()
         # codes of lifted axes take the lift along; around the bias the span does as well
-        assert float(edited.view(8, 3, -1).mean(1).var(0).sum() / means.var(0).sum()) < 0.02
+        assert float(edited.view(8, 2, -1).mean(1).var(0).sum() / means.var(0).sum()) < 0.02
         assert float(left) > 1
     assert one == pytest.approx(other, rel=0.02)  # held whole: codes and span are one
 
 
 def test_moves_change_the_output_as_the_colours_do(model, pictures, means, tmp_path):
-    report = asked(dictionary=tiles(means), acted=24, controls=1, share=0.95)(model, pictures)
+    report = asked(dictionary=tiles(means), acted=16, controls=1, share=0.95)(model, pictures)
     moved = report.evidence[-1]
     assert moved.rung == "intervened"
     assert moved.effect > 0.9
@@ -122,14 +122,14 @@ def test_moves_change_the_output_as_the_colours_do(model, pictures, means, tmp_p
         edited = model.capture(pictures, AT, tokens="cls")[AT][:, 0]
     atoms = report.tables["atoms"]["atom"]
     frame = sl.Subspace(tiles(means).decoder[atoms]).atoms
-    torch.testing.assert_close(edited @ frame.T, (means[0] @ frame.T).expand(24, -1), atol=2e-2, rtol=0)
+    torch.testing.assert_close(edited @ frame.T, (means[0] @ frame.T).expand(16, -1), atol=2e-2, rtol=0)
     again = sl.Report.load(report.save(tmp_path / "report"))
     assert set(again.interventions) == set(report.interventions)
     assert set(again.figures()) == {"capture", "tuning", "acts"}
 
 
 def test_a_dictionary_is_trained_and_a_run_that_was_cut_off_goes_on(model, pictures, tmp_path):
-    analyzer = asked(corpus=pictures, atoms=24, k=3, steps=120, acted=8, controls=1)
+    analyzer = asked(corpus=pictures, atoms=24, k=3, steps=60, acted=4, controls=1)
     plain = analyzer(model, pictures)
     with keeping(tmp_path):
         first = analyzer(model, pictures)

@@ -23,7 +23,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def pictures():
-    return sl.inputs.Scenes(40).load(Path())
+    return sl.inputs.Scenes(28).load(Path())
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def shared(model, pictures):
 
 
 def asked(other, *dictionaries, **more) -> Translation:
-    given = {"tokens": "cls", "there_tokens": "cls", "concepts": 6, "dictionaries": dictionaries or None}
+    given = {"tokens": "cls", "there_tokens": "cls", "concepts": 4, "dictionaries": dictionaries or None}
     return Translation(other, AT, **({"there": AT} | given | more))
 
 
@@ -54,11 +54,11 @@ def test_a_model_translates_into_itself_and_its_edits_agree_entirely(model, pict
     pairs, concepts = report.tables["translation"], report.tables["concepts"]
     torch.testing.assert_close(pairs["R2"], pairs["R2"][:1].expand(4))
     assert float(pairs["R2"][0]) > 0.5
-    torch.testing.assert_close(concepts["consistency"], torch.ones(6, dtype=torch.float64))
-    assert float(concepts["outputs alike"].min()) > 0.9  # the map between outputs is a ridge regression
+    torch.testing.assert_close(concepts["consistency"], torch.ones(4, dtype=torch.float64))
+    assert float(concepts["outputs alike"].min()) > 0.85  # the map between outputs is a ridge regression
     assert report.evidence[-1].effect > 0.5 + max(report.evidence[-1].controls)
-    torch.testing.assert_close(concepts["firing entropy"], torch.ones(6, dtype=torch.float64))
-    torch.testing.assert_close(concepts["fires together here"], torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close(concepts["firing entropy"], torch.ones(4, dtype=torch.float64))
+    torch.testing.assert_close(concepts["fires together here"], torch.ones(4, dtype=torch.float64))
 
 
 def test_under_a_wrong_index_nothing_agrees(model, pictures, shared):
@@ -88,8 +88,8 @@ def test_two_models_are_given_one_index_and_a_run_goes_on(model, pictures, tmp_p
         there_readout="vision.pooled",
         atoms=16,
         k=3,
-        steps=150,
-        concepts=3,
+        steps=80,
+        concepts=2,
     )
     with keeping(tmp_path):
         report = analyzer(model, pictures)
@@ -100,7 +100,7 @@ def test_two_models_are_given_one_index_and_a_run_goes_on(model, pictures, tmp_p
     pairs = report.tables["translation"]
     assert bool((pairs["R2"] > pairs["R2 random 0"]).all())
     loaded = sl.Report.load(report.save(tmp_path / "report"))
-    assert len(loaded.interventions) == 6
+    assert len(loaded.interventions) == 4
     assert set(loaded.figures()) == {"translation", "concepts"}
     there = next(one for name, one in loaded.interventions.items() if name.endswith("there"))
     with pytest.raises(sl.SteerlabError):

@@ -12,7 +12,7 @@ from steerlab.fitting import Fitting, Losses, fit_coupled
 from steerlab.numerics.stability import match_atoms
 
 PLANTED = {"concepts": 20, "active": 2, "dims": (16, 20)}
-BRIEF = Fitting(k=2, steps=600, batch=128, lr=4e-3)
+BRIEF = Fitting(k=2, steps=400, batch=96, lr=5e-3)
 
 
 @pytest.fixture(scope="module", params=["universal", "coupled"])
@@ -67,7 +67,7 @@ def test_scaling_a_model_scales_what_a_change_of_a_code_does_there():
 @pytest.mark.parametrize("kind", ["universal", "coupled"])
 def test_a_training_that_was_cut_off_ends_as_one_that_was_not(kind, tmp_path, monkeypatch):
     _, _, x = shared_concepts(1000, **PLANTED)
-    settings = Fitting(k=2, steps=110, batch=64)
+    settings = Fitting(k=2, steps=102, batch=32)
     batches = [tuple(part[start : start + 250] for part in x) for start in range(0, 1000, 250)]
     whole = fit_coupled(lambda: iter(batches), 20, kind=kind, settings=settings)
     from steerlab.fitting import coupled

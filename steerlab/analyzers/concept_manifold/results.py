@@ -34,6 +34,7 @@ def seen(found: Held, of: str) -> list[Evidence]:
 
 def plots_of(tables: dict[str, Table], found: Held) -> dict[str, Plot]:
     """Curves, tuning and, where acted, effects."""
+    values = tables["tuning"]["value"]
     drawn = [name for name in tables["tuning"] if name.startswith("atom ")]
     plots = {
         "capture": Plot(
@@ -57,7 +58,7 @@ def plots_of(tables: dict[str, Table], found: Held) -> dict[str, Plot]:
             {
                 "x": "number",
                 "y": ",".join(drawn),
-                "x label": "value",
+                "x label": f"value ({values[0]} to {values[-1]})",
                 "y label": "mean code",
                 "x ticks": "whole",
             },
