@@ -5,7 +5,7 @@ Steering replaces what lies in its components, where a linear reading of each to
 checker that saw renderings alone judges one picture a seed, the shapes in turn: along the ring every colour
 between comes in its order and the shape stays; on the straight line objects go grey, shrink and jump from the
 first colour to the last; random steps as long as the ring's own change no colour. The recipe `hue_ring.toml`
-asks the same of fewer seeds. One block does not carry every arc so well: from red to blue through pink, and from
+asks the same of fewer seeds. One block does not carry every arc: from red to blue through pink, and from
 cyan to orange, other blocks that read the prompt hold against it, and hardly any seed is in order.
 """
 
