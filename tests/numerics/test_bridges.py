@@ -7,8 +7,9 @@ import math
 import planted
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 
-from steerlab.numerics.bridges import bridge, bridge_energy, bridge_ratio, top_bridges
+from steerlab.numerics.bridges import bridge, bridge_energy, bridge_ratio, population_plan, top_bridges
 from steerlab.numerics.modality import (
     ModalityClasses,
     energy,
@@ -90,3 +91,26 @@ def test_the_top_pairs_in_blocks_are_the_top_of_the_whole(monkeypatch, centred):
 def test_unpaired_groups_have_no_bridge():
     with pytest.raises(ValueError, match="3 samples meet 2"):
         bridge(torch.ones(3, 1), torch.ones(2, 1), atoms=torch.ones(1, 1))
+
+
+def test_equal_energies_stay_where_they_are_and_split_ones_cross_over():
+    atoms = planted.unit_rows(planted.randn(6, 4, g=planted.generator(2)))
+    e = planted.rand(6, g=planted.generator(3))
+    torch.testing.assert_close(
+        population_plan(3 * e, e, atoms=atoms), (e / e.sum()).diag(), atol=1e-9, rtol=0
+    )
+    split = torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.float64)
+    plan = population_plan(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 5.0]), atoms=split)
+    torch.testing.assert_close(plan * (split @ split.T), torch.tensor([[0.0, 0.6], [0.0, 0.0]]).double())
+
+
+def test_the_population_plan_is_an_assignment_where_energies_are_even():
+    """Six even energies on either side of twelve atoms: scipy's own assignment is as cheap."""
+    atoms = planted.unit_rows(planted.randn(12, 5, g=planted.generator(4)))
+    first, second = torch.zeros(2, 12, dtype=torch.float64)
+    first[:6], second[6:] = 1.0, 1.0
+    plan, cost = population_plan(first, second, atoms=atoms), 1 - atoms @ atoms.T
+    torch.testing.assert_close(plan.sum(1), first / 6, atol=1e-9, rtol=0)
+    torch.testing.assert_close(plan.sum(0), second / 6, atol=1e-9, rtol=0)
+    rows, columns = linear_sum_assignment(cost[:6, 6:].numpy())
+    assert float((plan * cost).sum()) == pytest.approx(float(cost[:6, 6:][rows, columns].mean()), abs=1e-9)
