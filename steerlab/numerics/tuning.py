@@ -14,14 +14,16 @@ def circular_correlation(a: torch.Tensor, b: torch.Tensor, period: float = 2 * m
     """The correlation of angles of Fisher and Lee (Biometrika 70, 1983), over the last axis, in [-1, 1].
 
     ``sum_ij sin(a_i - a_j) sin(b_i - b_j)`` over the root of the product of both with themselves. It knows
-    no mean, which evenly spread angles do not have, and is 1 for ``b = a + c``, -1 for ``b = c - a``.
+    no mean, which evenly spread angles do not have, and is 1 for ``b = a + c``, -1 for ``b = c - a``. What
+    does not vary follows nothing: 0 (our own definition).
     """
     a, b = (angle.double() * (2 * math.pi / period) for angle in torch.broadcast_tensors(a, b))
     cc, ss = (a.cos() * b.cos()).sum(-1), (a.sin() * b.sin()).sum(-1)
     cs, sc = (a.cos() * b.sin()).sum(-1), (a.sin() * b.cos()).sum(-1)
     count = a.shape[-1]
     sizes = [count**2 - (2 * x).cos().sum(-1).square() - (2 * x).sin().sum(-1).square() for x in (a, b)]
-    return 4 * (cc * ss - cs * sc) / (sizes[0] * sizes[1]).clamp_min(1e-30).sqrt()
+    varies = torch.minimum(*sizes) > 1e-9 * count**2  # rounding alone leaves about 1e-15 of it
+    return torch.where(varies, 4 * (cc * ss - cs * sc) / (sizes[0] * sizes[1]).clamp_min(1e-30).sqrt(), 0.0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -54,3 +54,9 @@ def test_lines_are_read_for_many_blocks_at_once():
     assert abs(float(scores[1])) < 0.1 and abs(float(scores[2])) < 0.05
     wanted = torch.linalg.lstsq(torch.cat([good[:300], torch.ones(300, 1)], 1).double(), value[:300]).solution
     assert torch.allclose(read.weights[0, :, 0], wanted, atol=1e-4)
+
+
+def test_an_angle_that_does_not_vary_follows_nothing():
+    varied = torch.linspace(0, 300, 16)
+    assert float(circular_correlation(torch.full((16,), 128.0), varied, 360.0)) == 0.0
+    assert float(circular_correlation(varied, torch.full((16,), 128.0), 360.0)) == 0.0
