@@ -46,7 +46,8 @@ def tuned(
     The block is chosen where the reading is fitted, so that its held-out score is that of one hypothesis.
     Directions are chosen the same way among all atoms of a dictionary of directions with as many active
     coordinates, and among lines inside the best block, for which cosine and sine get a cubic each: they are
-    given more than the plane (our own definition).
+    given more than the plane. Random subspaces are of the size of a block, as many as there are blocks, and
+    chosen as the block is, so that choosing among many alone cannot make a finding (our own definitions).
     """
     fitting, held_out = (half.known() for half in sample.halves())
     values = (fitting.values, held_out.values)
@@ -63,9 +64,10 @@ def tuned(
     others["a line in that block"] = _best_line(inside, values, factor)
     singles = [directions.encode(part.rows) for part in (fitting, held_out)]
     others["best single direction"] = _best_line(singles, values, factor)
-    dim = fitting.rows.shape[1]
-    frame = torch.linalg.qr(torch.randn(dim, size, generator=generator))[0]
-    others["random subspace"] = _plane([p.rows @ frame for p in (fitting, held_out)], values, factor)
+    drawn = torch.randn(len(blocks[0]), fitting.rows.shape[1], size, generator=generator)
+    frames = torch.linalg.qr(drawn)[0]
+    others["random subspace"] = _plane([p.rows @ frames[0] for p in (fitting, held_out)], values, factor)
+    others["best random subspace"] = _best([p.rows @ frames for p in (fitting, held_out)], values, factor)
     leading = torch.linalg.svd(fitting.rows - fitting.rows.mean(0), full_matrices=False)[2][:size].T
     others["leading components"] = _plane([p.rows @ leading for p in (fitting, held_out)], values, factor)
     others["whole activation"] = _plane([p.rows for p in (fitting, held_out)], values, factor)
@@ -98,15 +100,24 @@ def _best_line(
 ) -> tuple[float, float]:
     """Held-out score and share of the coordinate ``[row, line]`` that explains most where fitted."""
     scale = lines[0].abs().amax(0).clamp_min(1e-12)
-    fitting, held_out = (powers((one / scale).T) for one in lines)
-    read = fit_readout(fitting, values[0], factor.period)
-    best = int(read.explained(fitting, values[0]).argmax())
-    return float(read.score(held_out, values[1])[best]), float(read.explained(held_out, values[1])[best])
+    return _best([powers((one / scale).T) for one in lines], values, factor)
+
+
+def _best(
+    features: list[torch.Tensor], values: tuple[torch.Tensor, ...], factor: Factor
+) -> tuple[float, float]:
+    """Held-out score and share of those of ``[reader, row, feature]`` that explain most where fitted."""
+    read = fit_readout(features[0], values[0], factor.period)
+    best = int(read.explained(features[0], values[0]).argmax())
+    return (
+        float(read.score(features[1], values[1])[best]),
+        float(read.explained(features[1], values[1])[best]),
+    )
 
 
 def evidence_of_following(found: Tuned, factor: Factor) -> Evidence:
-    """The best block's held-out score beside single directions and shuffled values."""
-    names = ("best single direction", "a line in that block", "shuffled values")
+    """The best block's held-out score beside single directions, random subspaces and shuffled values."""
+    names = ("best single direction", "a line in that block", "best random subspace", "shuffled values")
     return Evidence(
         f"block {found.best} follows {factor.name} on held-out inputs (controls: {', '.join(names)})",
         "observed",
