@@ -79,23 +79,45 @@ def stationary(similarity: torch.Tensor) -> torch.Tensor:
     return (sums / counts)[lag].view(count, count)
 
 
+def centred_cosines(codes: torch.Tensor) -> torch.Tensor:
+    """Cosines of the codes ``[token, atom]`` less their mean over tokens, ``[token, token]``."""
+    unit = torch.nn.functional.normalize(codes.double() - codes.double().mean(0), dim=-1)
+    return unit @ unit.T
+
+
+def event_contrast(similarity: torch.Tensor, events: torch.Tensor) -> float:
+    """Mean similarity of two tokens of one event, less that of tokens of different events.
+
+    Parameters
+    ----------
+    similarity : Tensor
+        ``[token, token]``.
+    events : Tensor
+        Which event each token belongs to, ``[token]``; below 0 for none.
+    """
+    some = events >= 0
+    similarity, events = similarity[some][:, some], events[some]
+    same = events[:, None] == events[None]
+    apart = ~torch.eye(len(events), dtype=torch.bool, device=same.device)
+    if not bool((same & apart).any()) or bool(same.all()):
+        raise ValueError("events need two tokens of one event, and two events")
+    return float(similarity[same & apart].mean() - similarity[~same].mean())
+
+
 def event_score(codes: torch.Tensor, events: torch.Tensor) -> float:
-    """Mean cosine of centred codes of two tokens of one event, less that of tokens of different events.
+    """Mean cosine of centred codes of two tokens of one event, less that of different events.
+
+    As in arXiv 2511.01836. Since tokens that are near are alike, what counts is the excess over the
+    `event_contrast` of the `stationary` similarities.
 
     Parameters
     ----------
     codes : Tensor
         ``[token, atom]``.
     events : Tensor
-        Which event each token belongs to, ``[token]``.
+        Which event each token belongs to, ``[token]``; below 0 for none.
     """
-    unit = torch.nn.functional.normalize(codes.double() - codes.double().mean(0), dim=-1)
-    cosine = unit @ unit.T
-    same = events[:, None] == events[None]
-    apart = ~torch.eye(len(events), dtype=torch.bool, device=same.device)
-    if not bool((same & apart).any()) or bool(same.all()):
-        raise ValueError("events need two tokens of one event, and two events")
-    return float(cosine[same & apart].mean() - cosine[~same].mean())
+    return event_contrast(centred_cosines(codes), events)
 
 
 def slow_and_fast(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from steerlab.analyzers.base import Analyzer
 from steerlab.analyzers.perplexity import losses
 from steerlab.analyzers.settings import check_whole
+from steerlab.analyzers.temporal.events import event_evidence, event_labels, event_plot, event_table
 from steerlab.analyzers.temporal.measuring import measure_plots, measures
 from steerlab.analyzers.temporal.reading import sequences
 from steerlab.bases import TemporalFeaturizer
@@ -47,6 +49,9 @@ class Temporal(Analyzer):
         Tokens of every text that are looked at.
     most, acted, controls : int
         Texts at most; those on which the loss is measured; random changes and surrogates.
+    events : list of lists, optional
+        For each text a label a token, None for no event, or spans ``(begin, end)`` of tokens: whether codes
+        follow them is measured too.
     """
 
     at: str
@@ -58,6 +63,7 @@ class Temporal(Analyzer):
     most: int = 128
     acted: int = 8
     controls: int = 3
+    events: Sequence[Sequence[Any]] | None = None
 
     def __post_init__(self) -> None:
         check_whole(self, "atoms", "steps", "k", "acted", "controls")
@@ -66,14 +72,17 @@ class Temporal(Analyzer):
             raise SteerlabError(f"Temporal: featurizer={self.featurizer!r} is neither one nor its file")
 
     def __call__(self, model: Model, data: Any) -> Report:
-        """Tables ``energy``, ``memory``, ``past``, ``measures`` and ``loss``."""
+        """Tables ``energy``, ``memory``, ``past``, ``measures``, ``loss`` and perhaps ``events``."""
         site = str(model.site(self.at))
         texts = [data] if isinstance(data, str) else list(data)[: self.most]
         if len(texts) < 4 or not all(isinstance(text, str) for text in texts):
             raise SteerlabError("Temporal: the data are texts, four or more")
+        known = None if self.events is None else event_labels(self.events, len(texts), self.tokens)
         x = sequences(model, texts, site, self.tokens)
         tfa, held = self._featurizer(x, site)
         tables, plots = measures(tfa, x[held], surrogates=self.controls), measure_plots()
+        if known is not None:
+            tables["events"], plots["events"] = event_table(tfa, x[held], known[held]), event_plot()
         mine = [texts[i] for i in held[: self.acted]]
         rise, controls, base = self._losses(model, site, tfa, mine)
         parts = list(TOLD)
@@ -123,6 +132,8 @@ class Temporal(Analyzer):
             )
             for part in parts
         ]
+        if known is not None:
+            evidence.insert(2, event_evidence(tables["events"]))
         return Report(
             title=f"What the past foretells at {site}",
             about=f"{len(held)} texts of {self.tokens} tokens; {tfa!r}, which misses "

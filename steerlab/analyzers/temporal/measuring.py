@@ -63,7 +63,7 @@ def measure_plots() -> dict[str, Plot]:
         "energy": Plot(
             "lines",
             "energy",
-            "How much of the reconstruction the past foretells",
+            "Energy foretold by the past, and missed (band: 10 to 90 %)",
             {
                 "x": "token",
                 "y": "predictable share,unexplained",
@@ -75,19 +75,25 @@ def measure_plots() -> dict[str, Plot]:
         "memory": Plot(
             "lines",
             "memory",
-            "Likeness of tokens apart (grey: tokens in another order)",
-            {"x": "lag", "y": "activation,predictable,novel", "x label": "lag (tokens)", "y label": "cosine"},
+            "Likeness of tokens apart (grey: in another order)",
+            {
+                "x": "lag",
+                "y": "activation,predictable,novel",
+                "x label": "lag (tokens)",
+                "y label": "cosine",
+                "x ticks": "whole",
+            },
         ),
         "past": Plot(
             "lines",
             "past",
-            "Variance in the span of the tokens before (grey: in another order)",
+            "Variance that the tokens before span (grey: in another order)",
             {
                 "x": "window",
                 "y": "explained,noise",
                 "x label": "window (tokens)",
                 "y label": "share of variance",
-                "x scale": "log",
+                "x ticks": "whole",
             },
         ),
     }
