@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -91,6 +92,22 @@ def test_interventions_say_what_they_are_called(tmp_path):
         assert [said(model, f"the day after {day}") for day in DAYS] == [*DAYS[2:], *DAYS[:2]]
 
 
+def test_a_way_found_by_its_answers_alone_lies_on_the_planted_ring():
+    axes = 4  # that the ring was planted in; the answers say nothing of others
+    few = ManifoldSteering(SITE, DAYS, modes=["manifold"], waypoints=2, base=2, pairs=2, pca=axes, pulled=1)
+    found, cost = few(planted_days(), TEMPLATES), replace(few, pulled=0)
+    table = found.tables["pullback"]
+    assert table["pair"] == ["Monday to Thursday"]
+    assert float(table["agreement"][0]) > 0.9 and float(table["chord"][0]) < 0.5
+    assert float(table["loss"][0]) < 0.05  # over 20 waypoints
+    evidence = found.evidence[-1]
+    assert "Monday to Thursday" in evidence.claim
+    assert (evidence.effect, *evidence.controls) == (float(table["agreement"][0]), float(table["chord"][0]))
+    assert "pullback" not in report().tables
+    more = few.passes(planted_days(), TEMPLATES) - cost.passes(planted_days(), TEMPLATES)
+    assert more == pytest.approx(2 * 20 * 50 * 5 * 3 / 12)
+
+
 def test_every_figure_is_drawn():
     for name, figure in report().figures().items():
         figure.canvas.draw()
@@ -147,6 +164,7 @@ def test_templates_on_which_the_model_is_wrong_can_be_left_out():
         ({"least_accuracy": 2}, "least_accuracy=2"),
         ({"shown": ["Monday"]}, "give two of the values"),
         ({"waypoints": 1}, "waypoints=1"),
+        ({"pulled": -1}, "pulled=-1"),
     ],
 )
 def test_settings_without_a_meaning_are_refused(settings, says):

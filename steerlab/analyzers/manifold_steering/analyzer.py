@@ -12,14 +12,16 @@ from steerlab.analyzers.base import Analyzer
 from steerlab.analyzers.manifold_steering.fitting import COORDS, Fitting, Seen, in_order, seen
 from steerlab.analyzers.manifold_steering.outcomes import READINGS, Outcomes
 from steerlab.analyzers.manifold_steering.prompts import Concept, Prompt, prompts_of
+from steerlab.analyzers.manifold_steering.pulling import Pullback, Pulling, free_components, pulled_back
 from steerlab.analyzers.manifold_steering.reading import answers_at
 from steerlab.analyzers.manifold_steering.results import Results
 from steerlab.analyzers.manifold_steering.steering import WAYS, own
-from steerlab.analyzers.manifold_steering.study import Steered, aimed, pairs_of, walks
+from steerlab.analyzers.manifold_steering.study import Pair, Steered, aimed, pairs_of, walks
 from steerlab.analyzers.manifold_steering.tables import accuracy_table
 from steerlab.analyzers.settings import check_texts, check_whole, is_number
 from steerlab.errors import SteerlabError, listing, nearest
 from steerlab.model import Model
+from steerlab.numerics.behaviour import Behaviour
 from steerlab.numerics.isometry import isometry
 from steerlab.report import Report
 
@@ -67,6 +69,8 @@ class ManifoldSteering(Analyzer):
         So many pairs of values, drawn at random; all of them without.
     pca : int
         Components that are replaced.
+    pulled : int
+        So many pairs, the shown one first, are pulled back as well (`pulled_back`): slow, 0 for none.
     shown : list of str
         The two values between which a way is drawn; by default the first and the one farthest from it.
     most, seed : int
@@ -88,6 +92,7 @@ class ManifoldSteering(Analyzer):
     base: int = 16
     pairs: int | None = None
     pca: int = 64
+    pulled: int = 0
     shown: Sequence[str] = ()
     most: int = 1000
     seed: int = 0
@@ -96,7 +101,7 @@ class ManifoldSteering(Analyzer):
         check_texts(self, "values", "modes")
         check_whole(self, "base", "pca", "most")
         check_whole(self, "waypoints", least=2)
-        check_whole(self, "seed", least=0)
+        check_whole(self, "seed", "pulled", least=0)
         words = (("reading", READINGS), ("coords", COORDS), ("group_by", GROUPS))
         asked = [(name, getattr(self, name), known) for name, known in words]
         for name, given, known in [*asked, *(("modes", mode, MODES) for mode in self.modes)]:
@@ -141,6 +146,7 @@ class ManifoldSteering(Analyzer):
             aims["named token"] = aimed(named, concept, [*self.modes, "random"])
         pairs = pairs_of(concept, self.pairs, self.seed)
         shown = self._shown(concept)
+        far = list(dict.fromkeys([shown, *pairs_of(concept, self.pulled, self.seed)]))[: self.pulled]
         pairs = pairs if shown in pairs else [shown, *pairs[1:]]
         return Results(
             concept,
@@ -154,6 +160,7 @@ class ManifoldSteering(Analyzer):
             tuple(texts),
             shown,
             in_order(manifold.chart.knots, self.cyclic) and in_order(behaviour.chart.knots, self.cyclic),
+            {pair: self._pulled(last, behaviour, pair, found.chosen(labels == pair[0])) for pair in far},
         ).report(model, sites[0])
 
     def passes(self, model: Model, data: Any) -> float:
@@ -165,6 +172,8 @@ class ManifoldSteering(Analyzer):
             prompts_of(self._templates(data), Concept(tuple(self.values), self.cyclic), self.offsets)
         )
         again = self.base * ways * (pairs * self.waypoints + count)
+        once = Pulling()  # at most: searches settle sooner; a gradient counts as two passes
+        again += self.pulled * self.base * once.waypoints * once.search.rounds * once.search.inner * 3
         return prompts + again / LONG
 
     def _templates(self, data: Any) -> list[str]:
@@ -212,6 +221,14 @@ class ManifoldSteering(Analyzer):
         texts, words = [one.text for one in base.prompts], [concept.values[one.named] for one in base.prompts]
         answers = answers_at(model, texts, site, outcomes, words=words)
         return Steered(answers, base.prompts, base.named, base.said, manifold, named=True)
+
+    def _pulled(self, last: Steered, behaviour: Behaviour, pair: Pair, own: Seen) -> Pullback:
+        """A pair pulled back on prompts that are counted for its first value."""
+        pulling = Pulling(free=min(Pulling().free, len(last.manifold.frame)))
+        basis, answers = free_components(last.manifold, pulling.free), last.answers
+        texts = [prompt.text for prompt in own.prompts[: self.base]]
+        read = answers_at(answers.model, texts, answers.site, answers.outcomes, basis=basis)
+        return pulled_back(read, last.manifold, behaviour=behaviour, ends=pair, pulling=pulling)
 
     def _shown(self, concept: Concept) -> tuple[int, int]:
         names = list(concept.values)

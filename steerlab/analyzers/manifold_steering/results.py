@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from steerlab.analyzers.manifold_steering.fitting import Seen
 from steerlab.analyzers.manifold_steering.prompts import Concept
+from steerlab.analyzers.manifold_steering.pulling import Pullback
 from steerlab.analyzers.manifold_steering.steering import Own
 from steerlab.analyzers.manifold_steering.study import Pair
 from steerlab.analyzers.manifold_steering.tables import (
@@ -19,6 +20,7 @@ from steerlab.analyzers.manifold_steering.tables import (
     mode_table,
     own_table,
     pair_table,
+    pull_table,
     ribbon_table,
     success_table,
     test_table,
@@ -63,6 +65,8 @@ class Results:
         The pair that is drawn.
     ordered : bool
         Whether both curves go through the values in their order.
+    pulled : mapping
+        Pairs that were pulled back.
     """
 
     concept: Concept
@@ -76,6 +80,7 @@ class Results:
     base: tuple[str, ...]
     shown: Pair
     ordered: bool
+    pulled: Mapping[Pair, Pullback] = field(default_factory=dict)
 
     @property
     def modes(self) -> list[str]:
@@ -102,7 +107,8 @@ class Results:
     def tables(self) -> dict[str, Table]:
         """All tables by name."""
         names, modes = self.concept.values, self.modes
-        return {
+        more = {"pullback": pull_table(self.pulled, self.concept)} if self.pulled else {}
+        return more | {
             "accuracy": self.accuracy,
             "pairs": pair_table(self.walks, self.concept, modes),
             "modes": mean_table(self.walks, modes),
@@ -234,6 +240,10 @@ class Results:
                 unit="nats of Bhattacharyya distance",
             )
         )
+        for (a, b), one in self.pulled.items():
+            ends = f"{self.concept.values[a]} to {self.concept.values[b]}"
+            claim = f"R2 with the curve of the way pulled back, {ends} (control: chord)"
+            found.append(Evidence(claim, "intervened", one.agreement, (one.chord,)))
         return tuple(found)
 
     def interventions(self, model: Model, site: str) -> dict[str, Intervention]:

@@ -9,6 +9,7 @@ import torch
 
 from steerlab.analyzers.manifold_steering.fitting import Seen
 from steerlab.analyzers.manifold_steering.prompts import Concept
+from steerlab.analyzers.manifold_steering.pulling import Pullback
 from steerlab.analyzers.manifold_steering.steering import Own, Walked
 from steerlab.analyzers.manifold_steering.study import Pair
 from steerlab.bases import Manifold
@@ -19,6 +20,7 @@ from steerlab.numerics.simplex import roots
 from steerlab.report import Table
 
 Walks = Mapping[tuple[Pair, str], Walked]
+PULLED = ("agreement", "chord", "length", "distance", "chord_distance")  # of a `Pullback`
 CURVE = 200  # points in which a fitted curve is drawn
 
 
@@ -161,6 +163,18 @@ def ribbon_table(walks: Walks, pair: Pair, names: Sequence[str], modes: Sequence
         "fraction": torch.linspace(0, 1, count, dtype=torch.float64).repeat(len(several)),
         "edit": torch.cat([one.size for one in several.values()]),
         **{name: behaviour[:, i] for i, name in enumerate((*names, "other"))},
+    }
+
+
+def pull_table(pulled: Mapping[Pair, Pullback], concept: Concept) -> Table:
+    """A row a pair that was pulled back: how its path, and its chord, lie to the curve of activations."""
+    return {
+        "pair": [f"{concept.values[a]} to {concept.values[b]}" for a, b in pulled],
+        **{
+            name: torch.tensor([getattr(one, name) for one in pulled.values()], dtype=torch.float64)
+            for name in PULLED
+        },
+        "loss": torch.stack([one.losses[-1] for one in pulled.values()]),
     }
 
 
