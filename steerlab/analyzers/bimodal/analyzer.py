@@ -42,6 +42,7 @@ from steerlab.analyzers.bimodal.pairs import (
 from steerlab.analyzers.settings import check_whole, is_number
 from steerlab.bases import Dictionary
 from steerlab.errors import SteerlabError, SteerlabWarning
+from steerlab.figures import gap_view
 from steerlab.fitting import Fitting
 from steerlab.model import Model
 from steerlab.report import Evidence, Plot, Report, Table, effect_of
@@ -130,7 +131,7 @@ class Bimodal(Analyzer):
         verdict = verdict_of(shared, table)
         if shared.shares.split_suspected:
             warnings.warn(f"Bimodal: {verdict}", SteerlabWarning, stacklevel=2)
-        points, panels = _points(arms, held)
+        clouds = _clouds(arms, held)
         changes = {
             "close the gap": (RESIDUAL, "unimodal atoms removed, what the dictionary misses kept"),
             "bimodal atoms alone": (BIMODAL, "only what bimodal atoms explain"),
@@ -159,9 +160,9 @@ class Bimodal(Analyzer):
                 "atoms": atom_table(shared),
                 "living atoms": living_table(shared),
                 **bridge_tables(shared, held),
-                **points,
+                **clouds,
             },
-            plots=_plots(table, panels),
+            plots=_plots(clouds),
             interventions=found,
             evidence=tuple(evidence),
         )
@@ -232,37 +233,28 @@ def verdict_of(shared: Shared, table: Table) -> str:
     return f"{lost}{'; '.join(parts)}. Bimodal atoms hold {share:.1%} of the energy."
 
 
-def _points(arms: dict[str, Arm], held: torch.Tensor) -> tuple[dict[str, Table], dict[str, str]]:
-    """Pairs before and after in the plane of the gap and of most variance, and the titles of the panels."""
-    before = edited(arms[CLEAN], held)[:DRAWN]
-    gap = before[:, 0].mean(0) - before[:, 1].mean(0)
-    gap = gap / gap.norm().clamp_min(torch.finfo(gap.dtype).tiny)
-    rest = before.flatten(0, 1) - before.flatten(0, 1).mean(0)
-    rest = rest - (rest @ gap)[:, None] * gap
-    plane = torch.stack([gap, torch.linalg.svd(rest, full_matrices=False).Vh[0]])
-    tables, panels = {}, {}
-    for name, arm in (("before", CLEAN), ("after", RESIDUAL)):
-        if arm not in arms:
-            continue
-        shown = edited(arms[arm], held)
-        distance = float((shown[:, 0].mean(0) - shown[:, 1].mean(0)).norm())
-        x, y = (shown[:DRAWN] @ plane.T).flatten(0, 1).unbind(1)
-        kinds = ["image", "text"] * len(shown[:DRAWN])
-        tables[f"points {name}"] = {"along the gap": x, "across": y, "side": kinds}
-        panels[f"points {name}"] = f"{name}: gap {distance:.3f}"
-    return tables, panels
+def _clouds(arms: dict[str, Arm], held: torch.Tensor) -> dict[str, Table]:
+    """Pairs before and after, in the plane of the gap and of most variance; none where nothing is removed."""
+    if RESIDUAL not in arms:
+        return {}
+    before, after = (
+        dict(zip(("image", "text"), edited(arms[arm], held).unbind(1), strict=True))
+        for arm in (CLEAN, RESIDUAL)
+    )
+    return {"points": gap_view(before, after, most=DRAWN)}
 
 
-def _plots(table: Table, panels: dict[str, str]) -> dict[str, Plot]:
+def _plots(clouds: dict[str, Table]) -> dict[str, Plot]:
     """Clouds before and after, the edits side by side, and the energies of the atoms."""
     plots = {
         name: Plot(
             "scatter",
             name,
-            f"Embeddings {title}",
-            {"x": "along the gap", "y": "across", "classes": "side"},
+            "Embeddings before and after unimodal atoms are removed",
+            {"panel": "panel", "x": "x", "y": "y", "classes": "class"}
+            | {"x label": "along the gap", "y label": "across"},
         )
-        for name, title in panels.items()
+        for name in clouds
     }
     for column, label in (("gap", "distance of the means"), ("recall@1", "recall@1")):
         plots[column] = Plot(
