@@ -22,6 +22,7 @@ from steerlab.bases.formats import (
     universal,
 )
 from steerlab.bases.formats.format import FORMATS, Format, read_dictionary, register
+from steerlab.bases.formats.temporal import load_temporal
 
 __all__ = [
     "FORMATS",
@@ -33,6 +34,7 @@ __all__ = [
     "goodfire",
     "llama_scope",
     "llamascopium",
+    "load_temporal",
     "openai",
     "overcomplete",
     "own",
