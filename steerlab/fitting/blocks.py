@@ -16,7 +16,6 @@ from steerlab.numerics.sparse import block_entries, block_shrink
 
 PAPER = "block-sparse featurizer of Fel, Kowal et al., Structuring Sparsity"
 _ORTHONORMAL_EVERY = 20  # steps between two QR factorisations, as in the paper
-_FIRST_THRESHOLD = 0.3  # of the median first norm of a block's pre-activations; our own choice
 
 
 def _explained(
@@ -92,13 +91,20 @@ def _fitting_scale(pre: torch.Tensor, rows: torch.Tensor, decoder: torch.Tensor,
 
 
 def _begin_free(weights: Weights, rows: torch.Tensor, settings: Fitting) -> Weights:
-    """Blocks of the largest length that is allowed, and encoders along them: ``W = c D^T``."""
+    """Blocks of the largest length that is allowed, and encoders along them: ``W = c D^T``.
+
+    Thresholds, where there are such, are those at which every block answers to ``k / G`` of the first rows,
+    so that as many blocks are active as are wanted (our own definition). From lower ones, with most blocks
+    active at first, several blocks come to share one factor and stay.
+    """
     decoder = orthonormal_blocks(weights["decoder"], settings.block) / settings.block**0.5
     scale = _fitting_scale(rows @ decoder.T, rows, decoder, settings)
     begun = weights | {"decoder": decoder, "encoder": scale * decoder.T.contiguous()}
     if "log_threshold" in weights:
-        usual = block_norms(rows @ begun["encoder"], settings.block).median()
-        begun["log_threshold"] = (_FIRST_THRESHOLD * usual).log().expand_as(weights["log_threshold"]).clone()
+        lengths = block_norms(rows @ begun["encoder"], settings.block)
+        share = 1 - settings.k / lengths.shape[1]
+        place = min(max(1, round(share * len(rows))), max(1, len(rows) - 1))  # no block begins without a row
+        begun["log_threshold"] = lengths.kthvalue(place, 0).values.clamp_min(1e-12).log()
     return begun
 
 

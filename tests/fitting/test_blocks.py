@@ -77,6 +77,16 @@ def test_the_price_of_length_makes_group_lasso_sparse_and_refitting_gives_it_bac
     assert missed[3.0][1] < missed[3.0][0] and missed[0.0][1] <= missed[0.0][0]
 
 
+def test_thresholds_begin_where_as_many_blocks_answer_as_are_wanted():
+    x = torch.cat([rows(), 5 * rows(100)])  # uneven lengths: a mean or a median would not do
+    settings = Fitting(k=3, block=2, steps=1, batch=400, lr=0.0)
+    sae = fit_dictionary(x, 24, kind="group-lasso", settings=settings)
+    fires = (block_norms(sae.encode(x), 2) > 0).double().mean(0)
+    assert fires.tolist() == pytest.approx([3 / 12] * 12, abs=2 / 400)
+    few = fit_dictionary(x, 24, kind="group-lasso", settings=Fitting(k=1, block=2, steps=1, batch=8, lr=0.0))
+    assert bool((block_norms(few.encode(x), 2) > 0).any(0).all())  # no block begins dead
+
+
 @pytest.mark.parametrize("kind", BLOCK_KINDS)
 def test_a_training_that_was_stopped_ends_with_the_same_featurizer(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "_SAVE_EVERY", 7)
