@@ -99,6 +99,11 @@ SMALLER = {
     ),
     "vision/sinks": (Scenes(24, 3), {"events": 4, "top": 2}, [0]),
     "llm/weekdays": (ORDERED, WAYS, [0, 1]),
+    "llm/concept_manifold": (
+        Texts(["The meeting is on {}", "It rained all of {}", "We will see each other next {}"]),
+        {"atoms": 96, "k": 4, "steps": 100, "acted": 5, "controls": 1},
+        [3, 4],
+    ),
     "llm/months": (ORDERED, WAYS, [0]),
     "llm/sinks": (SINKING, {"at": "blocks.17:21.pattern", "acted": 1, "controls": 1}, [2]),
     "video/attention_maps": (Clips(4), {}, [0, 1]),

@@ -150,9 +150,11 @@ class ConceptManifold(Analyzer):
                     place.changes(edit),
                     f"the span of {len(carriers)} atoms set to {given.names[target]}",
                 )
+        metric = ""
         if self.acted:
             tables["acts"], seen_in_acts = self._acted(place, given, (carriers, others), x, labels)
             evidence += seen_in_acts
+            metric = seen_in_acts[0].unit
         verdict = found.verdict
         told = "never reach it" if verdict.ratio is None else f"need {verdict.ratio:.3g} times as many"
         spans = found.span.needed(found.share)
@@ -161,7 +163,7 @@ class ConceptManifold(Analyzer):
             about=f"{len(x)} activations; {spans} atoms explain {found.share:.0%} of the variance of "
             f"{self.of} by their span, and codes {told}.",
             tables=tables,
-            plots=plots_of(tables, found),
+            plots=plots_of(tables, found, metric),
             interventions=interventions,
             evidence=tuple(evidence),
         )
@@ -190,7 +192,7 @@ class ConceptManifold(Analyzer):
             _rows(given.inputs, some[: place.batch]), place.changes(own.ablation("codes")), controls=1
         )
         floor, metric = float(base.floor.mean()), base.metric
-        table = {"act": ["remove by codes", "remove by span"], "effect": values[:, 0]}
+        table = {"act": ["removed by codes", "removed by span"], "effect": values[:, 0]}
         table |= {f"effect random {i}": values[:, i + 1] for i in range(len(others))}
         evidence = [
             Evidence(

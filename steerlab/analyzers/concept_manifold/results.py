@@ -32,8 +32,8 @@ def seen(found: Held, of: str) -> list[Evidence]:
     ]
 
 
-def plots_of(tables: dict[str, Table], found: Held) -> dict[str, Plot]:
-    """Curves, tuning and, where acted, effects."""
+def plots_of(tables: dict[str, Table], found: Held, metric: str) -> dict[str, Plot]:
+    """Curves, tuning and, where acted, effects in this metric."""
     values = tables["tuning"]["value"]
     drawn = [name for name in tables["tuning"] if name.startswith("atom ")]
     plots = {
@@ -69,6 +69,6 @@ def plots_of(tables: dict[str, Table], found: Held) -> dict[str, Plot]:
             "bars",
             "acts",
             "Effect of removing the atoms on the output",
-            {"names": "act", "y": "effect", "label": "effect", "names label": "removed"},
+            {"names": "act", "y": "effect", "label": metric, "names label": "the atoms"},
         )
     return plots
