@@ -19,7 +19,7 @@ from steerlab.report import Report
 
 SITE = "blocks.1.resid"
 FEW = ["manifold", "linear_subspace"]
-ASKED = ManifoldSteering(SITE, DAYS, named_at="blocks.0.resid_pre", modes=FEW, waypoints=10, base=3)
+ASKED = ManifoldSteering(SITE, DAYS, named_at="blocks.0.resid_pre", modes=FEW, waypoints=8, base=2)
 
 
 @cache
@@ -177,4 +177,4 @@ def test_data_are_templates():
         ASKED(planted_days(), "today is {x}")
     with pytest.raises(sl.SteerlabError, match="no template names"):
         ASKED(planted_days(), ["{x-1} {x+1}"])
-    assert ASKED.passes(planted_days(), TEMPLATES) == pytest.approx(28 + 3 * 3 * (21 * 10 + 7) / 12)
+    assert ASKED.passes(planted_days(), TEMPLATES) == pytest.approx(28 + 2 * 3 * (21 * 8 + 7) / 12)

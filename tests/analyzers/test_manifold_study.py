@@ -17,7 +17,7 @@ from steerlab.numerics.simplex import bhattacharyya
 
 VALUES = Concept(tuple("abcdefg"))
 MODES = tuple(WAYS)
-BASE = 16
+BASE = 8
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,18 @@ def test_energies_by_gap_and_their_tests():
     wanted = ttest_rel(*several)
     assert float(tests["t"][row]) == pytest.approx(wanted.statistic)
     assert float(tests["p"][row]) == pytest.approx(wanted.pvalue)
+
+
+def test_short_ways_share_forwards_and_keep_their_own_numbers():
+    pairs, modes = [(0, 1), (0, 3), (2, 5)], ("manifold", "move", "random")
+    together = walks(steered(), fitted()[1], pairs, modes, 4)
+    assert list(together) == [(pair, mode) for pair in pairs for mode in modes]
+    for pair in pairs:
+        alone = walks(steered(), fitted()[1], [pair], modes, 4)
+        for mode in modes:
+            one, other = together[pair, mode], alone[pair, mode]
+            assert torch.allclose(one.behaviour, other.behaviour) and torch.allclose(one.size, other.size)
+            assert torch.allclose(one.energy, other.energy) and len(one.behaviour) == 4
 
 
 def test_every_way_ends_at_its_value_and_random_ones_do_not():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -118,23 +118,32 @@ class Walked:
     size: torch.Tensor
 
 
-def walked(answers: Answers, walk: Way, base: torch.Tensor, behaviour: Behaviour, named: str) -> Walked:
-    """Steer every prompt to all waypoints of a way.
+def walked(
+    answers: Answers, ways: Sequence[Way], base: torch.Tensor, behaviour: Behaviour, named: str
+) -> list[Walked]:
+    """Steer every prompt to all waypoints of some ways, which share forwards.
 
     Parameters
     ----------
     answers : Answers
         The prompts.
-    walk : Way
-        The waypoints.
+    ways : sequence of Way
+        Of one mode and manifold, so that the edit of any of them is that of all.
     base : Tensor
         The prompts' own activations, ``[prompt, dim]``.
     behaviour : Behaviour
         The curve that energies are taken from.
     named : str
-        What the way is called, under which it is kept.
+        What the ways are called, under which they are kept.
     """
-    found = kept(named, lambda: answers.under(walk.edit, walk.values)).double()
+    values = torch.cat([one.values for one in ways])
+    found = kept(named, lambda: answers.under(ways[0].edit, values)).double()
+    parts = found.split([len(one.values) for one in ways])
+    return [_measured(one, p, base, behaviour) for one, p in zip(ways, parts, strict=True)]
+
+
+def _measured(walk: Way, found: torch.Tensor, base: torch.Tensor, behaviour: Behaviour) -> Walked:
+    """What ``[waypoint, prompt, value + 1]`` along one way comes to."""
     p = found.movedim(0, 1)
     size = walk.change(base).norm(dim=-1) / base.double().norm(dim=-1)
     return Walked(

@@ -16,6 +16,7 @@ from steerlab.keeping import kept
 from steerlab.numerics.behaviour import Behaviour
 
 Pair = tuple[int, int]
+ROWS = 64  # that share a forward
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,13 +69,15 @@ def walks(
     """Every pair in every mode, and the change of the manifold way in random dimensions."""
     from tqdm.auto import tqdm
 
-    found = {}
-    for pair in tqdm(pairs, desc="pairs", disable=None, leave=False):
+    found, together = {}, max(1, ROWS // count)  # a few waypoints make no forward worth its weights
+    groups = [pairs[i : i + together] for i in range(0, len(pairs), together)]
+    for group in tqdm(groups, desc="pairs", disable=None, leave=False):
         for mode in modes:
-            walk = way(steered.manifold, mode, pair, count)
-            name = f"{mode} {pair} {count} at {steered.answers.site}"
-            found[pair, mode] = walked(steered.answers, walk, steered.base, behaviour, name)
-    return found
+            ways = [way(steered.manifold, mode, pair, count) for pair in group]
+            name = f"{mode} {list(group)} {count} at {steered.answers.site}"
+            several = walked(steered.answers, ways, steered.base, behaviour, name)
+            found |= {(pair, mode): one for pair, one in zip(group, several, strict=True)}
+    return {(pair, mode): found[pair, mode] for pair in pairs for mode in modes}
 
 
 def aimed(steered: Steered, concept: Concept, modes: Sequence[str]) -> dict[str, torch.Tensor]:
