@@ -125,7 +125,12 @@ def test_moves_change_the_output_as_the_colours_do(model, pictures, means, tmp_p
     torch.testing.assert_close(edited @ frame.T, (means[0] @ frame.T).expand(16, -1), atol=2e-2, rtol=0)
     again = sl.Report.load(report.save(tmp_path / "report"))
     assert set(again.interventions) == set(report.interventions)
-    assert set(again.figures()) == {"capture", "tuning", "acts"}
+    drawn = again.figures()
+    assert set(drawn) == {"capture", "tuning", "acts"}
+    assert (
+        drawn["acts"].axes[0].get_xlabel() == report.evidence[2].unit
+        and moved.unit != report.evidence[2].unit
+    )
 
 
 def test_a_dictionary_is_trained_and_a_run_that_was_cut_off_goes_on(model, pictures, tmp_path):

@@ -101,8 +101,11 @@ SMALLER = {
     "llm/weekdays": (ORDERED, WAYS, [0, 1]),
     "llm/concept_manifold": (
         Texts(["The meeting is on {}", "It rained all of {}", "We will see each other next {}"]),
-        {"atoms": 96, "k": 4, "steps": 100, "acted": 5, "controls": 1},
-        [3, 4],
+        {
+            "values": ["Monday", "Friday", "Sunday"],
+            **{"atoms": 96, "k": 4, "steps": 60, "most": 24, "acted": 3, "controls": 1},
+        },
+        [2, 3, 4],
     ),
     "llm/months": (ORDERED, WAYS, [0]),
     "llm/sinks": (SINKING, {"at": "blocks.17:21.pattern", "acted": 1, "controls": 1}, [2]),

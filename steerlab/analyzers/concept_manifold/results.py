@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from steerlab.analyzers.concept_manifold.facts import Held
 from steerlab.report import Evidence, Plot, Table
 
@@ -13,6 +15,9 @@ def seen(found: Held, of: str) -> list[Evidence]:
     chance = tuple(
         float(len(one.explained) if (n := one.needed(share)) is None else n) for one in found.random
     )
+    told = [verdict.label]  # neither spread nor couplings are known of atoms that hardly fire
+    told += [] if math.isnan(verdict.spread) else [f"spread {verdict.spread:.2f}"]
+    told += [] if math.isnan(verdict.positive) else [f"{verdict.positive:.0%} of their couplings positive"]
     unit = f"atoms for {share:.0%} of the variance of {of}"
     return [
         Evidence(
@@ -23,8 +28,7 @@ def seen(found: Held, of: str) -> list[Evidence]:
             unit=unit,
         ),
         Evidence(
-            f"atoms needed by codes: {verdict.label}, spread {verdict.spread:.2f}, "
-            f"{verdict.positive:.0%} of their couplings positive",
+            f"atoms needed by codes: {', '.join(told)}",
             "observed",
             float(len(found.carriers)),
             unit=unit,
