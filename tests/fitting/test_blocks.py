@@ -87,6 +87,18 @@ def test_thresholds_begin_where_as_many_blocks_answer_as_are_wanted():
     assert bool((block_norms(few.encode(x), 2) > 0).any(0).all())  # no block begins dead
 
 
+def test_group_lasso_isolates_factors_soon_and_with_few_blocks():
+    """From thresholds that leave most blocks active it has 12 of them and 0.43 here."""
+    train = planted_factors(COUNTS, 32, 2, 8000, 200).rows
+    test = planted_factors(COUNTS, 32, 2, 2000, 201)
+    settings = Fitting(k=2, block=3, steps=300, batch=256, lr=5e-3)
+    sae = fit_dictionary(train, 96, kind="group-lasso", settings=settings)
+    whole = sae.inferring(Debiased(sae.encoder))
+    shrunk, refitted = (float(isolation(d.encode(test.rows), d.atoms, test, 3).mean()) for d in (sae, whole))
+    assert refitted > 0.7 and refitted > shrunk > 0.6
+    assert float((block_norms(sae.encode(test.rows), 3) > 0).sum(-1).double().mean()) < 4
+
+
 @pytest.mark.parametrize("kind", BLOCK_KINDS)
 def test_a_training_that_was_stopped_ends_with_the_same_featurizer(kind, tmp_path, monkeypatch):
     monkeypatch.setattr(fit, "_SAVE_EVERY", 7)
