@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 import steerlab as sl
 from steerlab.analyzers.concept_manifold import ConceptManifold
+from steerlab.analyzers.concept_manifold.facts import held
+from steerlab.analyzers.concept_manifold.results import seen
 from steerlab.bases.encoders import Linear
 from steerlab.bases.rules import Relu, TopK
 from steerlab.keeping import keeping
 from steerlab.numerics.capture import pca_capture
+from steerlab.numerics.tiling import Regime
 from steerlab.zoo.scenes import COLOURS, Scene, render
 
 AT = "blocks.5.resid"
@@ -131,6 +135,20 @@ def test_moves_change_the_output_as_the_colours_do(model, pictures, means, tmp_p
         drawn["acts"].axes[0].get_xlabel() == report.evidence[2].unit
         and moved.unit != report.evidence[2].unit
     )
+
+
+@pytest.mark.parametrize(
+    ("spread", "positive", "told"),
+    [
+        (0.25, 0.5, "tiling, spread 0.25, 50% of their couplings positive"),
+        (0.0, math.nan, "tiling, spread 0.00"),
+        (math.nan, math.nan, "tiling"),
+    ],
+)
+def test_what_is_not_known_of_atoms_is_not_told(means, spread, positive, told):
+    known = held(means, torch.arange(8), tiles(means), of="means", share=0.8, most=8)
+    found = replace(known, verdict=Regime("tiling", 1.0, spread, positive))
+    assert seen(found, "means")[1].claim == f"atoms needed by codes: {told}"
 
 
 def test_a_dictionary_is_trained_and_a_run_that_was_cut_off_goes_on(model, pictures, tmp_path):
