@@ -17,6 +17,7 @@ _HOMES = {
         *("behaviour_metric", "density_metric", "fit_manifold", "fourier_probes"),
         *("geodesic_path", "wrong_order"),
     ),
+    "steerlab.bases.formats": ("load_temporal",),
     "steerlab.bases.probing": ("Probe", "probe"),
     "steerlab.budget": ("Budget", "within_budget"),
     "steerlab.comparing": ("Comparison",),
@@ -142,6 +143,7 @@ __all__ = [
     "load",
     "load_dictionary",
     "load_intervention",
+    "load_temporal",
     "metrics",
     "probe",
     "prompt_maps",
@@ -184,6 +186,7 @@ if TYPE_CHECKING:
         geodesic_path,
         wrong_order,
     )
+    from steerlab.bases.formats import load_temporal
     from steerlab.bases.probing import Probe, probe
     from steerlab.budget import Budget, within_budget
     from steerlab.comparing import Comparison

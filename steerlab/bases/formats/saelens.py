@@ -77,7 +77,7 @@ def _read(source: Source, options: Mapping[str, Any]) -> Dictionary:
 def _temporal(shown: str) -> str:
     return (
         f"{shown}: a temporal SAE predicts each token's codes from all tokens before it by attention; "
-        "there is no encoder of single activations that equals it. steerlab.bases.formats.load_temporal "
+        "there is no encoder of single activations that equals it. sl.load_temporal "
         "reads it as a TemporalFeaturizer, for whole sequences"
     )
 
