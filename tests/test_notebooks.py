@@ -14,6 +14,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 REPO = Path(__file__).parents[1]
+SHARED_BY = "name"  # each notebook is run by one worker, and several side by side
 NAMES = sorted(path.stem for path in (REPO / "notebooks").glob("*.ipynb"))
 INDEX = (REPO / "notebooks" / "README.md").read_text(encoding="utf-8")
 # Run before and after a notebook's own cells: the words over every figure, at the moment it is drawn.
@@ -102,8 +103,9 @@ def evidence(text: str) -> list[tuple[float, float]]:
     return [(float(effect), float(most)) for effect, most in found]
 
 
-def test_the_vit_is_left_as_it_was_and_the_atom_matters_more_than_random_changes(executed):
-    text = said(executed("01_hook_a_vit"))
+@pytest.mark.parametrize("name", ["01_hook_a_vit"])
+def test_the_vit_is_left_as_it_was_and_the_atom_matters_more_than_random_changes(executed, name):
+    text = said(executed(name))
     assert "changed while it was on: True\nleft as it was: True" in text
     receipt = next(line for line in text.splitlines() if line.startswith("blocks.3.mlp"))
     assert "fired 1, rows 1, tokens 16, |Δ|/|x| 1," in receipt  # two rows of eight patches
@@ -111,8 +113,9 @@ def test_the_vit_is_left_as_it_was_and_the_atom_matters_more_than_random_changes
     assert without > random > 0
 
 
-def test_one_head_and_one_atom_hold_up_the_word(executed):
-    text = said(executed("02_ablate_heads_and_atoms"))
+@pytest.mark.parametrize("name", ["02_ablate_heads_and_atoms"])
+def test_one_head_and_one_atom_hold_up_the_word(executed, name):
+    text = said(executed(name))
     assert "silencing blocks.23.heads.4, the strongest on these inputs: 0.618" in text
     assert "[' Italy', ' Europe']" in text and "stands out: True" in text
     falls = dict(re.findall(r"^(\d+)\s+(-?[\d.]+)$", text, re.MULTILINE))
@@ -120,16 +123,18 @@ def test_one_head_and_one_atom_hold_up_the_word(executed):
     assert "held up most by atom 541" in text
 
 
-def test_the_vector_moves_endings_further_than_random_directions(executed):
-    text = said(executed("03_steer_an_llm"))
+@pytest.mark.parametrize("name", ["03_steer_an_llm"])
+def test_the_vector_moves_endings_further_than_random_directions(executed, name):
+    text = said(executed(name))
     (effect, random), _ = evidence(text)
     assert effect > 3 * random and "excitement" in text.split("steered:")[1]
     receipts = [line for line in text.splitlines() if line.startswith("blocks.14.resid ")]
     assert len(receipts) == 2 and all("|Δ|/|x| 0.2" in line for line in receipts)
 
 
-def test_without_its_atom_red_is_drawn_no_more(executed):
-    text = said(executed("04_edit_sdxl"))
+@pytest.mark.parametrize("name", ["04_edit_sdxl"])
+def test_without_its_atom_red_is_drawn_no_more(executed, name):
+    text = said(executed(name))
     (changed, random), *_ = evidence(text)
     assert changed > 0.5 and random == 0
     assert "fired 12, steps 0-11, cond" in text
@@ -137,15 +142,17 @@ def test_without_its_atom_red_is_drawn_no_more(executed):
     assert float(right) > 1.5 * float(left)
 
 
-def test_the_new_analyzer_measures_every_block_and_is_a_recipe(executed):
-    text = said(executed("05_write_an_analyzer"))
+@pytest.mark.parametrize("name", ["05_write_an_analyzer"])
+def test_the_new_analyzer_measures_every_block_and_is_a_recipe(executed, name):
+    text = said(executed(name))
     (effect, _), *_ = evidence(text)
     assert effect > 0 and "the same table: True" in text and "reads back the same: True" in text
     assert 'kind = "SilentBlock"\nstream = "attn"' in text
 
 
-def test_position_is_worth_more_than_random_changes_and_a_mode_is_removed_exactly(executed):
-    text = said(executed("07_bfd"))
+@pytest.mark.parametrize("name", ["07_bfd"])
+def test_position_is_worth_more_than_random_changes_and_a_mode_is_removed_exactly(executed, name):
+    text = said(executed(name))
     (both, random), (mode, least) = evidence(text)
     assert both > 3 * random > 0 and mode > least
     lost, off = re.search(r"largest score lost (\S+), off its term by at most (\S+)", text).groups()
@@ -153,8 +160,9 @@ def test_position_is_worth_more_than_random_changes_and_a_mode_is_removed_exactl
     assert re.search(r"block 2, both without position: 0\.[3-9]", text)
 
 
-def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(executed):
-    text = said(executed("06_sinks"))
+@pytest.mark.parametrize("name", ["06_sinks"])
+def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(executed, name):
+    text = said(executed(name))
     base, first, fifth = (
         float(re.search(rf"{line}: ([\d.]+)", text)[1])
         for line in ("perplexity of what follows", "without the first key", "without the fifth key")
@@ -166,15 +174,17 @@ def test_text_is_lost_without_its_first_key_and_sinks_hand_something_out(execute
     assert float(zeroed) > 10 * float(random)
 
 
-def test_two_shared_blocks_follow_the_path_and_the_order_is_given_back(executed):
-    text = said(executed("08_raptor"))
+@pytest.mark.parametrize("name", ["08_raptor"])
+def test_two_shared_blocks_follow_the_path_and_the_order_is_given_back(executed, name):
+    text = said(executed(name))
     assert "left as it was: True" in text and "block 2 once more: cosine 0.9" in text
     followed = re.findall(r"followed (\S+), standing still (\S+)", text)
     assert len(followed) == 3 and all(float(own) > float(still) + 0.2 for own, still in followed)
 
 
-def test_the_days_lie_on_a_ring_and_each_of_them_is_said(executed):
-    text = said(executed("09_manifold_steering"))
+@pytest.mark.parametrize("name", ["09_manifold_steering"])
+def test_the_days_lie_on_a_ring_and_each_of_them_is_said(executed, name):
+    text = said(executed(name))
     found = re.search(r"along the manifold \(control: .*: (\S+) of .*controls (\S+) to", text)
     assert float(found[1]) > 0.8 > 2 * float(found[2])
     along, straight = re.search(r"distances along both curves .*: (\S+) \(controls (\S+) to", text).groups()

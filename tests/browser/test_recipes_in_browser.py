@@ -1,25 +1,26 @@
-"""Every recipe is run from the command line, and its page looked at on a phone and on a desk."""
+"""Every recipe is run, and its page looked at on a phone and on a desk."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from chromium import DARK, LIGHT, Window, measured, picture
 from smaller_recipes import smaller
 
+import steerlab as sl
+from steerlab import running
 from steerlab.records import Record
 
 REPO = Path(__file__).parents[2]
 RECIPES = sorted((REPO / "recipes").rglob("*.toml"))
-WINDOWS = [Window(390), Window(390, scheme=DARK), Window(1440)]
+WINDOWS = [Window(390, scheme=DARK), Window(1440)]
 SECONDS = re.compile(r"^\| `([\w/]+)\.toml` .* (\d+) \|$", re.MULTILINE)  # as recipes/README.md lists them
 TAKES = {name: int(takes) for name, takes in SECONDS.findall((REPO / "recipes/README.md").read_text("utf-8"))}
-LONG = 12  # seconds; what takes longer is run on smaller settings, unless its pages are to be looked at
+LONG = 8  # seconds; what takes longer is run on smaller settings, unless its pages are to be looked at
 KEEP = os.environ.get("STEERLAB_PAGES")  # a folder for the pages and their pictures, to be looked at
 
 
@@ -32,22 +33,16 @@ def asked(recipe: Path, folder: Path) -> Path:
     return file
 
 
+@functools.cache
+def loaded(name: str) -> sl.Model:
+    return sl.load(name)
+
+
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_ends_with_a_page_that_reads_well(recipe, tmp_path):
+def test_a_recipe_ends_with_a_page_that_reads_well(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("steerlab.recipe.load", loaded)  # many share a model, which is read once
     folder = Path(KEEP, recipe.parent.name, recipe.stem) if KEEP else tmp_path / "record"
-    command = [
-        sys.executable,
-        "-m",
-        "steerlab.cli",
-        "run",
-        str(asked(recipe, tmp_path)),
-        "--out",
-        str(folder),
-        "--again",
-    ]
-    here = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=REPO, env=os.environ | here, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    running.run(asked(recipe, tmp_path), folder, again=True)
     record = Record.load(folder)
     report, figures = record.report(), record.figures()
     print(f"{recipe.stem}: {record.stamp.seconds:.0f} s")

@@ -24,7 +24,7 @@ def script(name: str) -> ModuleType:
 @pytest.fixture(scope="module")
 def colours():
     recipe = script("diffusion/colour_direction.py")
-    return recipe, recipe.run(seeds=range(100, 124), controls=1)
+    return recipe, recipe.run(seeds=range(100, 112), controls=1)
 
 
 def test_a_direction_found_from_captures_changes_the_colour_and_keeps_the_shape(colours):
