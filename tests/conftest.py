@@ -24,14 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of a file share what they load: one worker runs them. A file may share by less, `SHARED_BY`."""
-    for item in items:
-        by = getattr(item.module, "SHARED_BY", None)
-        shared = f" {item.callspec.params.get(by, '')}" if by and hasattr(item, "callspec") else ""
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{item.path.name}{shared}"))
-
-
 @dataclass(frozen=True)
 class Held:
     """A tiny model and the same model held by steerlab."""

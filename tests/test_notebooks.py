@@ -14,7 +14,6 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell
 
 REPO = Path(__file__).parents[1]
-SHARED_BY = "name"  # each notebook is run by one worker, and several side by side
 NAMES = sorted(path.stem for path in (REPO / "notebooks").glob("*.ipynb"))
 INDEX = (REPO / "notebooks" / "README.md").read_text(encoding="utf-8")
 # Run before and after a notebook's own cells: the words over every figure, at the moment it is drawn.

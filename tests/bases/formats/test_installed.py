@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from dictionary_fixtures import cases, check, name_of
 
-SHARED_BY = "script"  # what one worker runs together
 # script -> the folders it writes; dictionary_learning cannot be installed beside nnsight 0.8
 WRITES = {
     "write_overcomplete.py": ("overcomplete", "universal"),
